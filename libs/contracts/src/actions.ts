@@ -1,0 +1,21 @@
+// The vocabulary that contracts and policy share: every action there is, and every type of resource an action is about.
+
+export const actions = [
+  "submit_job",
+  "start_job",
+  "read_job",
+  "list_jobs",
+  "read_logs",
+  "stop_job",
+  "kill_job",
+  "check_policy",
+  "read_audit",
+  "verify_audit",
+] as const;
+export type Action = (typeof actions)[number];
+
+export const resourceTypes = ["Job", "Jobs", "Policy", "Audit"] as const;
+export type ResourceType = (typeof resourceTypes)[number];
+
+/** Actions that must still find room when the audit store is full: they only end things. */
+export const reservedActions: readonly Action[] = ["stop_job", "kill_job"];

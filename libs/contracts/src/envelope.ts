@@ -1,0 +1,30 @@
+// What travels beside every request on the bus: who asks, for what, and until when. Who may be believed about it is
+// settled by the subject, not by this text: only an envelope on a `gateway` subject may name a principal.
+import { z } from "zod";
+import { IntentId, RequestId } from "./ids.ts";
+
+export const Principal = z.strictObject({
+  type: z.enum(["User", "Agent", "Job", "Worker", "Service"]),
+  id: z.string().min(1).max(200),
+  roles: z.array(z.enum(["operator", "member"])).max(8),
+  uid: z.int().optional(),
+  gid: z.int().optional(),
+  pid: z.int().optional(),
+});
+export type Principal = z.infer<typeof Principal>;
+
+export const Envelope = z.strictObject({
+  principal: Principal.optional(),
+  request_id: RequestId,
+  intent_id: IntentId.nullish(),
+  idempotency_key: z.string().regex(/^[\x21-\x7e]{1,200}$/, "must be 1 to 200 printable ASCII characters").optional(),
+  traceparent: z.string().regex(/^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/).optional(),
+  /** What is left of the deadline when it is sent, milliseconds: no wall clocks are compared. */
+  timeout_ms: z.int().positive(),
+});
+export type Envelope = z.infer<typeof Envelope>;
+
+/** How owners and actors are written in records: `user:1000`, `worker:host-a`. */
+export function principalName(principal: Pick<Principal, "type" | "id">): string {
+  return `${principal.type.toLowerCase()}:${principal.id}`;
+}

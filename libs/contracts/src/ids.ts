@@ -1,0 +1,21 @@
+// Ids say what they are and sort by the time of their making: a prefix, then a ULID in lower case
+// (https://github.com/ulid/spec: 48 bits of milliseconds, 80 random bits).
+import { z } from "zod";
+
+const alphabet = "0123456789abcdefghjkmnpqrstvwxyz";
+const pattern = (prefix: string) => new RegExp(`^${prefix}_[0-7][${alphabet}]{25}$`);
+
+export const JobId = z.string().regex(pattern("job"), "must be a job id such as \"job_01k…\"");
+export const IntentId = z.string().regex(pattern("int"), "must be an intent id such as \"int_01k…\"");
+export const ApprovalId = z.string().regex(pattern("apr"));
+export const AuditId = z.string().regex(pattern("aud"));
+export const RequestId = z.string().regex(pattern("req"));
+
+/** Makes an id of a kind for the given time (milliseconds since the epoch). */
+export function createId(prefix: "job" | "int" | "apr" | "aud" | "req" | "wrk", nowMs: number = Date.now()): string {
+  let time = "";
+  for (let rest = nowMs, i = 0; i < 10; i++, rest = Math.floor(rest / 32)) time = alphabet[rest % 32] + time;
+  let random = "";
+  for (const byte of crypto.getRandomValues(new Uint8Array(16))) random += alphabet[byte % 32];
+  return `${prefix}_${time}${random}`;
+}

@@ -1,0 +1,51 @@
+// The contract package: the only thing two services share. Depends on zod and nothing else; runs in a browser.
+export { type Action, actions, type ResourceType, reservedActions, resourceTypes } from "./actions.ts";
+export {
+  type Caller,
+  type Decided,
+  defineOperation,
+  type Exempt,
+  type HttpRoute,
+  type Operation,
+  type Reply,
+  type Request,
+  subjectOf,
+} from "./define.ts";
+export { Envelope, Principal, principalName } from "./envelope.ts";
+export { ApprovalId, AuditId, createId, IntentId, JobId, RequestId } from "./ids.ts";
+export {
+  getJob,
+  isTerminal,
+  Job,
+  JobAttempt,
+  JobEnforced,
+  JobList,
+  JobReason,
+  JobState,
+  JobUsage,
+  jobStates,
+  killJob,
+  listJobs,
+  readLogs,
+  stopJob,
+  submitJob,
+} from "./jobs.ts";
+export { limits } from "./limits.ts";
+export { LogBatch, LogFrame, LogPage, LogQuery, LogReadRequest, LogSegment, LogStream, type TruncatedReason } from "./logs.ts";
+export { operations, type ServiceName, services } from "./operations.ts";
+export {
+  AuditRecord,
+  checkPolicy,
+  DecideReply,
+  DecideRequest,
+  DecisionContext,
+  decide,
+  listAudit,
+  Resource,
+  verifyAudit,
+} from "./policy.ts";
+export { Decision, invalidRequest, Problem, ProblemError, type ProblemSlug, problems } from "./problem.ts";
+export { JobSpec, type JobSpecInput, Labels, RetryCause } from "./spec.ts";
+export { Health, healthOperation, ServiceHealth, systemRoutes, Version } from "./system.ts";
+export { formatDuration, parseDurationMs, parseSizeBytes, requireBytes, requireDurationMs, toBytes } from "./units.ts";
+export { AttemptEvent, appendLog, Capacity, Claim, claimJobs, IncarnationId, renewWorker, reportAttempt } from "./worker.ts";

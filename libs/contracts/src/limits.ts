@@ -1,0 +1,63 @@
+// Every maximum and default of the system, each with its unit in its name. Policy may lower them; nothing may raise them.
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+const GIB = 1024 * MIB;
+const SECOND = 1000;
+const MINUTE = 60 * SECOND;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+
+/** Limits of requests, jobs, logs, leases and pages. */
+export const limits = {
+  requestBodyBytes: 512 * KIB,
+  requestHeadersBytes: 16 * KIB,
+  chunkBytes: 256 * KIB,
+  commandBytes: 64 * KIB,
+  environmentBytes: 64 * KIB,
+  stdinBytes: 128 * KIB,
+  labelPairs: 32,
+  labelBytes: 256,
+
+  cpusMin: 0.01,
+  cpusMax: 1024,
+  memoryMinBytes: 4 * MIB,
+  memoryMaxBytes: 16 * 1024 * GIB,
+  memoryUnknownWorkerBytes: 256 * MIB,
+  cpusUnknownWorker: 1,
+  pidsDefault: 256,
+  pidsMax: 32_768,
+  diskDefaultBytes: GIB,
+  diskMinBytes: 4 * MIB,
+  diskMaxBytes: 16 * 1024 * GIB,
+  timeoutDefaultMs: HOUR,
+  timeoutMaxMs: 30 * DAY,
+  queueTimeoutDefaultMs: DAY,
+  queueTimeoutMaxMs: 30 * DAY,
+  graceDefaultMs: 10 * SECOND,
+  graceMaxMs: 10 * MINUTE,
+  attemptsMax: 100,
+  startFailuresMax: 5,
+  priorityMin: -100,
+  priorityMax: 100,
+  waitMaxMs: MINUTE,
+
+  logMaxBytes: 64 * MIB,
+  logLineBytes: 64 * KIB,
+  logBatchBytes: 128 * KIB,
+  logsRetentionMs: 7 * DAY,
+  logsRetentionBytes: 8 * GIB,
+  followHeartbeatMs: 10 * SECOND,
+
+  heartbeatMs: 2 * SECOND,
+  wardenDeadlineMs: 10 * SECOND,
+  workerGoneMs: 20 * SECOND,
+  decideDeadlineMs: 2 * SECOND,
+  requestDeadlineMs: 30 * SECOND,
+  idempotencyKeepMs: DAY,
+
+  pageDefault: 50,
+  pageMax: 500,
+  jobsKeepMs: 30 * DAY,
+  jobsKeepCount: 100_000,
+} as const;

@@ -1,0 +1,15 @@
+// Every operation there is, by service. Routes, permissions, the client and the documents iterate this and nothing else.
+import type { Operation } from "./define.ts";
+import { getJob, killJob, listJobs, readLogs, stopJob, submitJob } from "./jobs.ts";
+import { checkPolicy, decide, listAudit, verifyAudit } from "./policy.ts";
+import { healthOperation } from "./system.ts";
+import { appendLog, claimJobs, renewWorker, reportAttempt } from "./worker.ts";
+
+export const services = {
+  jobs: [submitJob, getJob, listJobs, readLogs, stopJob, killJob, claimJobs, renewWorker, reportAttempt, appendLog, healthOperation("jobs")],
+  policy: [decide, checkPolicy, listAudit, verifyAudit, healthOperation("policy")],
+} as const satisfies Record<string, readonly Operation[]>;
+
+export type ServiceName = keyof typeof services;
+
+export const operations: readonly Operation[] = Object.values(services).flat();

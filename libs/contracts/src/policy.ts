@@ -1,0 +1,167 @@
+// The policy service: decisions, their audit records, and what people ask about both.
+import { z } from "zod";
+import { actions, resourceTypes } from "./actions.ts";
+import { defineOperation } from "./define.ts";
+import { Principal } from "./envelope.ts";
+import { AuditId, IntentId, JobId } from "./ids.ts";
+import { limits } from "./limits.ts";
+
+export const Resource = z.strictObject({
+  type: z.enum(resourceTypes),
+  id: z.string().max(200),
+  owner: z.string().max(200).nullable(),
+  labels: z.record(z.string(), z.string()).default({}),
+});
+export type Resource = z.infer<typeof Resource>;
+
+/** Facts about the act itself that policies may look at; which ones an action has, the Cedar schema says. */
+export const DecisionContext = z.record(z.string(), z.union([z.string(), z.int(), z.boolean(), z.array(z.string())]));
+export type DecisionContext = z.infer<typeof DecisionContext>;
+
+export const DecideRequest = z.strictObject({
+  principal: Principal,
+  action: z.enum(actions),
+  resource: Resource,
+  context: DecisionContext,
+  record: z.enum(["before", "summary"]),
+  request_id: z.string(),
+  intent_id: IntentId.nullable(),
+  job_id: JobId.nullable(),
+  /** Digest of exactly what is decided (spec and attempt), kept in the record. */
+  digest: z.string().nullable(),
+});
+export type DecideRequest = z.infer<typeof DecideRequest>;
+
+export const DecideReply = z.strictObject({
+  outcome: z.enum(["allow", "deny"]),
+  decision_id: AuditId.nullable(),
+  reason: z.string(),
+  policies: z.array(z.string()),
+  policy_version: z.string(),
+  /** On a denial: whether the caller may at least see the resource (403) or not (404). */
+  visible: z.boolean(),
+  /** For collections: of everybody, or only what the caller owns. */
+  scope: z.enum(["all", "own"]),
+});
+export type DecideReply = z.infer<typeof DecideReply>;
+
+export const decide = defineOperation({
+  name: "policy.decide",
+  kind: "unary",
+  summary: "Decide on an action and record the decision",
+  request: DecideRequest,
+  reply: DecideReply,
+  problems: ["audit-unavailable"],
+  access: { exempt: "decide", reason: "it is the decision itself" },
+  callers: ["jobs", "policy"],
+  retry: "with-key",
+  timeoutMs: limits.decideDeadlineMs,
+});
+
+export const checkPolicy = defineOperation({
+  name: "policy.check",
+  kind: "unary",
+  summary: "Ask whether an action would be allowed, without doing it",
+  http: { method: "POST", path: "/policy/check", status: 200 },
+  request: z.strictObject({
+    action: z.enum(actions),
+    resource: z.strictObject({ type: z.enum(resourceTypes), id: z.string().max(200).default("*"), owner: z.string().max(200).optional() }).optional(),
+    context: DecisionContext.default({}),
+  }),
+  reply: z.object({
+    decision: z.enum(["allow", "deny"]),
+    reason: z.string(),
+    policies: z.array(z.string()),
+    policy_version: z.string(),
+  }),
+  problems: ["invalid-request"],
+  access: { action: "check_policy", resource: "Policy", owner: "caller", record: "before" },
+  callers: ["gateway"],
+  retry: "safe",
+});
+
+export const AuditRecord = z.object({
+  id: AuditId,
+  seq: z.int().describe("Position in the log, from 1 without a gap"),
+  kind: z.enum(["decision", "outcome", "summary", "denials", "writer.start", "gap", "segment.start"]),
+  ts: z.object({
+    wall: z.iso.datetime(),
+    monotonic_ns: z.string().describe("Comparable within one boot only"),
+    boot_id: z.string(),
+  }),
+  actor: z.object({
+    type: z.string(),
+    id: z.string(),
+    uid: z.int().nullable(),
+    gid: z.int().nullable(),
+    pid: z.int().nullable(),
+    via: z.string().describe("The bus caller that vouched for it"),
+  }),
+  intent_id: IntentId.nullable(),
+  job_id: JobId.nullable(),
+  action: z.string(),
+  resource: z.object({ type: z.string(), id: z.string() }).nullable(),
+  decision: z.object({
+    outcome: z.enum(["allow", "deny"]),
+    reason: z.string(),
+    policies: z.array(z.string()),
+    policy_version: z.string(),
+  }).nullable(),
+  provenance: z.object({
+    request_id: z.string().nullable(),
+    digest: z.string().nullable(),
+    /** Where an outcome was read: the stream and the sequence in it. */
+    source: z.object({ stream: z.string(), sequence: z.int() }).nullable(),
+  }),
+  /** Of an outcome: the transition that was stored. */
+  outcome: z.object({ from: z.string().nullable(), to: z.string(), reason: z.string().nullable(), attempt: z.int() }).nullable(),
+  count: z.int().describe("How many equal events this record stands for"),
+  prev: z.string().describe("Hash of the record before"),
+  hash: z.string().describe("SHA-256 of this record's canonical JSON without `hash`"),
+});
+export type AuditRecord = z.infer<typeof AuditRecord>;
+
+export const listAudit = defineOperation({
+  name: "policy.audit",
+  kind: "unary",
+  summary: "List audit records, newest first",
+  http: { method: "GET", path: "/audit", status: 200 },
+  request: z.strictObject({
+    actor: z.string().max(200).optional().describe("`user:1000`, `service:jobs`, …"),
+    action: z.string().max(64).optional(),
+    job_id: JobId.optional(),
+    intent_id: IntentId.optional(),
+    decision: z.enum(["allow", "deny"]).optional(),
+    kind: z.enum(["decision", "outcome", "summary", "denials", "writer.start", "gap", "segment.start"]).optional(),
+    limit: z.int().min(1).max(limits.pageMax).default(limits.pageDefault),
+    cursor: z.string().max(200).optional(),
+  }),
+  reply: z.object({ items: z.array(AuditRecord), next_cursor: z.string().nullable() }),
+  problems: ["invalid-request", "policy-denied"],
+  access: { action: "read_audit", resource: "Audit", owner: "caller", record: "before" },
+  callers: ["gateway"],
+  retry: "safe",
+});
+
+export const verifyAudit = defineOperation({
+  name: "policy.verify",
+  kind: "unary",
+  summary: "Verify the hash chain and the signed checkpoints of the audit log",
+  http: { method: "POST", path: "/audit/verify", status: 200 },
+  request: z.strictObject({}),
+  reply: z.object({
+    state: z.enum(["intact", "tampered", "incomplete"]),
+    records: z.int(),
+    first_seq: z.int().nullable(),
+    last_seq: z.int().nullable(),
+    last_hash: z.string().nullable(),
+    checkpoints: z.int(),
+    segments: z.int(),
+    faults: z.array(z.object({ seq: z.int().nullable(), fault: z.string() })),
+  }),
+  problems: ["policy-denied"],
+  access: { action: "verify_audit", resource: "Audit", owner: "caller", record: "before" },
+  callers: ["gateway"],
+  retry: "safe",
+  timeoutMs: 10 * limits.requestDeadlineMs,
+});

@@ -1,0 +1,97 @@
+// The job spec: what a submitter says, and the same with every default filled in.
+import { z } from "zod";
+import { IntentId } from "./ids.ts";
+import { limits } from "./limits.ts";
+import { durationSchema, formatDuration, sizeSchema } from "./units.ts";
+
+const encoder = new TextEncoder();
+const bytesOf = (text: string) => encoder.encode(text).byteLength;
+const noNul = (text: string) => !text.includes("\0");
+const text = z.string().refine(noNul, "must not contain a NUL byte");
+
+/** Absolute, under a folder that a job may write, without `.` or `..`. */
+const workingDir = text
+  .max(4096)
+  .refine((path) => /^\/(workspace|outputs|tmp)(\/[^/]+)*$/.test(path), "must be under /workspace, /outputs or /tmp")
+  .refine((path) => !path.split("/").some((part) => part === "." || part === ".."), "must not contain . or ..");
+
+const command = z
+  .array(text)
+  .min(1)
+  .refine((words) => words[0] !== "", "must name a program")
+  .refine((words) => words.reduce((sum, word) => sum + bytesOf(word) + 1, 0) <= limits.commandBytes, `must be at most ${limits.commandBytes} bytes`);
+
+const env = z
+  .record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,255}$/, "must be a name of letters, digits and _"), text)
+  .refine(
+    (pairs) => Object.entries(pairs).reduce((sum, [k, v]) => sum + bytesOf(k) + bytesOf(v) + 2, 0) <= limits.environmentBytes,
+    `must be at most ${limits.environmentBytes} bytes`,
+  );
+
+export const Labels = z
+  .record(
+    z.string().regex(/^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$/, "must be letters, digits, . _ / -"),
+    z.string().max(limits.labelBytes).refine(noNul, "must not contain a NUL byte"),
+  )
+  .refine((labels) => Object.keys(labels).length <= limits.labelPairs, `must be at most ${limits.labelPairs} pairs`);
+
+const rate = sizeSchema(4096, limits.memoryMaxBytes);
+
+const Backoff = z.strictObject({
+  initial: durationSchema(1, limits.queueTimeoutMaxMs).default("1s"),
+  factor: z.number().min(1).max(100).default(2),
+  max: durationSchema(1, limits.queueTimeoutMaxMs).default("5m"),
+  jitter: z.number().min(0).max(1).default(0.2),
+});
+
+export const RetryCause = z.enum(["exit", "signal", "oom", "timeout", "lost"]);
+export type RetryCause = z.infer<typeof RetryCause>;
+
+export const JobSpec = z.strictObject({
+  command: command.describe("Program and arguments, no shell in between"),
+  env: env.default({}).describe("Environment of the command"),
+  working_dir: workingDir.default("/workspace").describe("Folder the command starts in, created when missing"),
+  stdin: z
+    .string()
+    .refine((input) => bytesOf(input) <= limits.stdinBytes, `must be at most ${limits.stdinBytes} bytes`)
+    .nullable()
+    .default(null)
+    .describe("Standard input, as text"),
+  resources: z
+    .strictObject({
+      cpus: z.number().min(limits.cpusMin).max(limits.cpusMax).optional().describe("Cores; fractions allowed"),
+      memory: sizeSchema(limits.memoryMinBytes, limits.memoryMaxBytes).optional().describe("Memory, swap excluded"),
+      pids: z.int().min(1).max(limits.pidsMax).default(limits.pidsDefault).describe("Processes and threads"),
+      disk: sizeSchema(limits.diskMinBytes, limits.diskMaxBytes).default("1GiB").describe("/workspace and /outputs together"),
+      io: z
+        .strictObject({
+          read_bps: rate.nullable().default(null).describe("Bytes read per second"),
+          write_bps: rate.nullable().default(null).describe("Bytes written per second"),
+        })
+        .prefault({}),
+    })
+    .prefault({}),
+  network: z.strictObject({ mode: z.literal("none").default("none") }).prefault({}),
+  sandbox: z.strictObject({ driver: z.enum(["auto", "bubblewrap"]).default("auto") }).prefault({}),
+  timeout: durationSchema(1, limits.timeoutMaxMs).default(formatDuration(limits.timeoutDefaultMs)).describe("Longest run time of one attempt"),
+  queue_timeout: durationSchema(1, limits.queueTimeoutMaxMs).default(formatDuration(limits.queueTimeoutDefaultMs)).describe("Longest wait in the queue"),
+  grace: durationSchema(0, limits.graceMaxMs).default(formatDuration(limits.graceDefaultMs)).describe("Between SIGTERM and SIGKILL"),
+  retry: z
+    .strictObject({
+      max_attempts: z.int().min(1).max(limits.attemptsMax).default(3),
+      backoff: Backoff.prefault({}),
+      on: z.array(RetryCause).min(1).default(["exit", "signal", "oom", "timeout", "lost"]),
+    })
+    .nullable()
+    .default(null)
+    .describe("Absent: one attempt"),
+  priority: z.int().min(limits.priorityMin).max(limits.priorityMax).default(0).describe("Higher first, then oldest"),
+  pool: z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, "must be lower-case letters, digits and -").default("default"),
+  labels: Labels.default({}),
+  name: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/, "must be letters, digits, _ . -").nullable().default(null),
+  intent_id: IntentId.nullable().default(null),
+});
+/** A spec with every default filled in. */
+export type JobSpec = z.infer<typeof JobSpec>;
+/** A spec as a submitter may write it. */
+export type JobSpecInput = z.input<typeof JobSpec>;
