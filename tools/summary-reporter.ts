@@ -3,7 +3,7 @@
 // A file that could not be loaded and an error outside any test count as failures: a run is never green for want of tests.
 import type { Reporter, SerializedError, TestModule } from "vitest/node";
 
-export class SummaryReporter implements Reporter {
+export default class SummaryReporter implements Reporter {
   onTestRunEnd(modules: readonly TestModule[], unhandledErrors: readonly SerializedError[]): void {
     const counts = { passed: 0, failed: unhandledErrors.length, skipped: 0, pending: 0 };
     for (const module of modules) {
@@ -15,10 +15,8 @@ export class SummaryReporter implements Reporter {
   }
 }
 
-export function summaryLine(counts: { passed: number; failed: number; skipped: number; pending: number }): string {
+function summaryLine(counts: { passed: number; failed: number; skipped: number; pending: number }): string {
   const skipped = counts.skipped === 0 ? "" : `, ${counts.skipped} skipped`;
   // A test that never came to its end has not passed.
   return `${counts.passed} passed, ${counts.failed + counts.pending} failed${skipped}`;
 }
-
-export default SummaryReporter;
