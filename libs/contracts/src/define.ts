@@ -33,7 +33,13 @@ export interface HttpRoute {
   readonly query?: z.ZodObject;
 }
 
-export interface Operation<In extends z.ZodType = z.ZodType, Out extends z.ZodType = z.ZodType> {
+export type Access = Decided | Exempt;
+
+export interface Operation<
+  In extends z.ZodType = z.ZodType,
+  Out extends z.ZodType = z.ZodType,
+  A extends Access = Access,
+> {
   /** `<service>.<operation>`: the last two tokens of the subject. */
   readonly name: `${string}.${string}`;
   /** `unary`: one request, one reply. `pages`: replies are pages of a longer answer that the gateway loops over. */
@@ -45,7 +51,7 @@ export interface Operation<In extends z.ZodType = z.ZodType, Out extends z.ZodTy
   /** Which side carries bytes behind its JSON, framed as one JSON line, a newline, the bytes. */
   readonly bytes?: "request" | "reply";
   readonly problems: readonly ProblemSlug[];
-  readonly access: Decided | Exempt;
+  readonly access: A;
   readonly callers: readonly Caller[];
   /** Whether sending it again after an unknown outcome is safe by itself, or only with an Idempotency-Key. */
   readonly retry: "safe" | "with-key";
@@ -56,12 +62,14 @@ export interface Operation<In extends z.ZodType = z.ZodType, Out extends z.ZodTy
 }
 
 /** Declares an operation; the identity function, for its types. */
-export function defineOperation<In extends z.ZodType, Out extends z.ZodType>(operation: Operation<In, Out>): Operation<In, Out> {
+export function defineOperation<In extends z.ZodType, Out extends z.ZodType, const A extends Access>(
+  operation: Operation<In, Out, A>,
+): Operation<In, Out, A> {
   return operation;
 }
 
-export type Request<O> = O extends Operation<infer In, z.ZodType> ? z.infer<In> : never;
-export type Reply<O> = O extends Operation<z.ZodType, infer Out> ? z.infer<Out> : never;
+export type Request<O> = O extends Operation<infer In, z.ZodType, Access> ? z.infer<In> : never;
+export type Reply<O> = O extends Operation<z.ZodType, infer Out, Access> ? z.infer<Out> : never;
 
 /** The subject a caller publishes an operation under; `*` for the service's side. */
 export function subjectOf(operation: Operation, caller: string): string {

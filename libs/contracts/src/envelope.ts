@@ -17,8 +17,14 @@ export const Envelope = z.strictObject({
   principal: Principal.optional(),
   request_id: RequestId,
   intent_id: IntentId.nullish(),
-  idempotency_key: z.string().regex(/^[\x21-\x7e]{1,200}$/, "must be 1 to 200 printable ASCII characters").optional(),
-  traceparent: z.string().regex(/^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/).optional(),
+  idempotency_key: z
+    .string()
+    .regex(/^[\x21-\x7e]{1,200}$/, "must be 1 to 200 printable ASCII characters")
+    .optional(),
+  traceparent: z
+    .string()
+    .regex(/^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/)
+    .optional(),
   /** What is left of the deadline when it is sent, milliseconds: no wall clocks are compared. */
   timeout_ms: z.int().positive(),
 });

@@ -5,8 +5,8 @@ import { z } from "zod";
 const alphabet = "0123456789abcdefghjkmnpqrstvwxyz";
 const pattern = (prefix: string) => new RegExp(`^${prefix}_[0-7][${alphabet}]{25}$`);
 
-export const JobId = z.string().regex(pattern("job"), "must be a job id such as \"job_01k…\"");
-export const IntentId = z.string().regex(pattern("int"), "must be an intent id such as \"int_01k…\"");
+export const JobId = z.string().regex(pattern("job"), 'must be a job id such as "job_01k…"');
+export const IntentId = z.string().regex(pattern("int"), 'must be an intent id such as "int_01k…"');
 export const ApprovalId = z.string().regex(pattern("apr"));
 export const AuditId = z.string().regex(pattern("aud"));
 export const RequestId = z.string().regex(pattern("req"));

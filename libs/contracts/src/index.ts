@@ -31,7 +31,16 @@ export {
   submitJob,
 } from "./jobs.ts";
 export { limits } from "./limits.ts";
-export { LogBatch, LogFrame, LogPage, LogQuery, LogReadRequest, LogSegment, LogStream, type TruncatedReason } from "./logs.ts";
+export {
+  LogBatch,
+  LogFrame,
+  LogPage,
+  LogQuery,
+  LogReadRequest,
+  LogSegment,
+  LogStream,
+  type TruncatedReason,
+} from "./logs.ts";
 export { operations, type ServiceName, services } from "./operations.ts";
 export {
   AuditRecord,
@@ -48,4 +57,13 @@ export { Decision, invalidRequest, Problem, ProblemError, type ProblemSlug, prob
 export { JobSpec, type JobSpecInput, Labels, RetryCause } from "./spec.ts";
 export { Health, healthOperation, ServiceHealth, systemRoutes, Version } from "./system.ts";
 export { formatDuration, parseDurationMs, parseSizeBytes, requireBytes, requireDurationMs, toBytes } from "./units.ts";
-export { AttemptEvent, appendLog, Capacity, Claim, claimJobs, IncarnationId, renewWorker, reportAttempt } from "./worker.ts";
+export {
+  AttemptEvent,
+  appendLog,
+  Capacity,
+  Claim,
+  claimJobs,
+  IncarnationId,
+  renewWorker,
+  reportAttempt,
+} from "./worker.ts";

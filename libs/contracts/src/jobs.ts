@@ -26,7 +26,16 @@ export const jobStates = [
 export const JobState = z.enum(jobStates);
 export type JobState = z.infer<typeof JobState>;
 
-const terminal: ReadonlySet<JobState> = new Set(["succeeded", "failed", "stopped", "killed", "timed_out", "lost", "expired", "denied"]);
+const terminal: ReadonlySet<JobState> = new Set([
+  "succeeded",
+  "failed",
+  "stopped",
+  "killed",
+  "timed_out",
+  "lost",
+  "expired",
+  "denied",
+]);
 
 /** Whether a job in this state has ended for good. */
 export function isTerminal(state: JobState): boolean {
@@ -68,7 +77,13 @@ export const JobUsage = z.object({
 });
 export type JobUsage = z.infer<typeof JobUsage>;
 
-export const JobEnforced = z.object({ memory: z.string(), cpus: z.string(), pids: z.string(), disk: z.string(), io: z.string() });
+export const JobEnforced = z.object({
+  memory: z.string(),
+  cpus: z.string(),
+  pids: z.string(),
+  disk: z.string(),
+  io: z.string(),
+});
 export type JobEnforced = z.infer<typeof JobEnforced>;
 
 export const JobAttempt = z.object({
@@ -122,7 +137,9 @@ export type Job = z.infer<typeof Job>;
 export const JobList = z.object({ items: z.array(Job), next_cursor: z.string().nullable() });
 export type JobList = z.infer<typeof JobList>;
 
-const wait = durationSchema(0, limits.waitMaxMs).optional().describe("Answer when the job ends or this time is up, at most 60s");
+const wait = durationSchema(0, limits.waitMaxMs)
+  .optional()
+  .describe("Answer when the job ends or this time is up, at most 60s");
 
 export const submitJob = defineOperation({
   name: "jobs.submit",
@@ -131,7 +148,14 @@ export const submitJob = defineOperation({
   http: { method: "POST", path: "/jobs", status: 201, query: z.strictObject({ wait }) },
   request: JobSpec,
   reply: Job,
-  problems: ["invalid-request", "policy-denied", "idempotency-conflict", "too-large", "storage-full", "audit-unavailable"],
+  problems: [
+    "invalid-request",
+    "policy-denied",
+    "idempotency-conflict",
+    "too-large",
+    "storage-full",
+    "audit-unavailable",
+  ],
   access: { action: "submit_job", resource: "Job", owner: "caller", record: "before" },
   callers: ["gateway"],
   retry: "with-key",
@@ -159,7 +183,11 @@ export const listJobs = defineOperation({
   http: { method: "GET", path: "/jobs", status: 200 },
   request: z.strictObject({
     state: z.array(JobState).max(jobStates.length).optional().describe("Only these states"),
-    label: z.array(z.string().regex(/^[^=]{1,63}=.*$/s, "must be k=v")).max(8).optional().describe("Only with these labels, `k=v`"),
+    label: z
+      .array(z.string().regex(/^[^=]{1,63}=.*$/s, "must be k=v"))
+      .max(8)
+      .optional()
+      .describe("Only with these labels, `k=v`"),
     intent_id: IntentId.optional(),
     pool: z.string().max(63).optional(),
     limit: z.int().min(1).max(limits.pageMax).default(limits.pageDefault),
@@ -192,7 +220,10 @@ export const stopJob = defineOperation({
   kind: "unary",
   summary: "Stop a job: SIGTERM, then SIGKILL after the grace period",
   http: { method: "POST", path: "/jobs/{id}/stop", status: 202 },
-  request: z.strictObject({ id: JobId, grace: durationSchema(0, limits.graceMaxMs).optional().describe("Instead of the spec's grace") }),
+  request: z.strictObject({
+    id: JobId,
+    grace: durationSchema(0, limits.graceMaxMs).optional().describe("Instead of the spec's grace"),
+  }),
   reply: Job,
   problems: ["invalid-request", "not-found", "policy-denied", "audit-unavailable"],
   access: { action: "stop_job", resource: "Job", owner: "record", record: "before" },

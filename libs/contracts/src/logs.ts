@@ -24,8 +24,17 @@ export type TruncatedReason = z.infer<typeof TruncatedReason>;
  * takes one seq and no bytes.
  */
 export const LogSegment = z.union([
-  z.strictObject({ t: z.int(), s: z.union([z.literal(1), z.literal(2)]), n: z.int().min(1), b: z.int().min(1), p: z.literal(1).optional() }),
-  z.strictObject({ t: z.int(), x: z.strictObject({ reason: TruncatedReason, lines: z.int().nullable(), bytes: z.int().nullable() }) }),
+  z.strictObject({
+    t: z.int(),
+    s: z.union([z.literal(1), z.literal(2)]),
+    n: z.int().min(1),
+    b: z.int().min(1),
+    p: z.literal(1).optional(),
+  }),
+  z.strictObject({
+    t: z.int(),
+    x: z.strictObject({ reason: TruncatedReason, lines: z.int().nullable(), bytes: z.int().nullable() }),
+  }),
 ]);
 export type LogSegment = z.infer<typeof LogSegment>;
 
@@ -71,7 +80,13 @@ export const LogPage = z.object({
   position: z.int(),
   /** Set when there is nothing more to come: made from the record, never stored. */
   eof: z
-    .object({ last_seq: z.int(), state: z.string(), reason: z.string().nullable(), exit_code: z.int().nullable(), signal: z.string().nullable() })
+    .object({
+      last_seq: z.int(),
+      state: z.string(),
+      reason: z.string().nullable(),
+      exit_code: z.int().nullable(),
+      signal: z.string().nullable(),
+    })
     .nullable(),
 });
 export type LogPage = z.infer<typeof LogPage>;
@@ -86,7 +101,13 @@ export const LogFrame = z.union([
     partial: z.literal(true).optional(),
     encoding: z.literal("base64").optional(),
   }),
-  z.object({ type: z.literal("truncated"), seq: z.int(), reason: TruncatedReason, lines: z.int().nullable(), bytes: z.int().nullable() }),
+  z.object({
+    type: z.literal("truncated"),
+    seq: z.int(),
+    reason: TruncatedReason,
+    lines: z.int().nullable(),
+    bytes: z.int().nullable(),
+  }),
   z.object({
     type: z.literal("eof"),
     last_seq: z.int(),

@@ -6,7 +6,19 @@ import { healthOperation } from "./system.ts";
 import { appendLog, claimJobs, renewWorker, reportAttempt } from "./worker.ts";
 
 export const services = {
-  jobs: [submitJob, getJob, listJobs, readLogs, stopJob, killJob, claimJobs, renewWorker, reportAttempt, appendLog, healthOperation("jobs")],
+  jobs: [
+    submitJob,
+    getJob,
+    listJobs,
+    readLogs,
+    stopJob,
+    killJob,
+    claimJobs,
+    renewWorker,
+    reportAttempt,
+    appendLog,
+    healthOperation("jobs"),
+  ],
   policy: [decide, checkPolicy, listAudit, verifyAudit, healthOperation("policy")],
 } as const satisfies Record<string, readonly Operation[]>;
 

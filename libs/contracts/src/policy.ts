@@ -65,7 +65,13 @@ export const checkPolicy = defineOperation({
   http: { method: "POST", path: "/policy/check", status: 200 },
   request: z.strictObject({
     action: z.enum(actions),
-    resource: z.strictObject({ type: z.enum(resourceTypes), id: z.string().max(200).default("*"), owner: z.string().max(200).optional() }).optional(),
+    resource: z
+      .strictObject({
+        type: z.enum(resourceTypes),
+        id: z.string().max(200).default("*"),
+        owner: z.string().max(200).optional(),
+      })
+      .optional(),
     context: DecisionContext.default({}),
   }),
   reply: z.object({
@@ -101,12 +107,14 @@ export const AuditRecord = z.object({
   job_id: JobId.nullable(),
   action: z.string(),
   resource: z.object({ type: z.string(), id: z.string() }).nullable(),
-  decision: z.object({
-    outcome: z.enum(["allow", "deny"]),
-    reason: z.string(),
-    policies: z.array(z.string()),
-    policy_version: z.string(),
-  }).nullable(),
+  decision: z
+    .object({
+      outcome: z.enum(["allow", "deny"]),
+      reason: z.string(),
+      policies: z.array(z.string()),
+      policy_version: z.string(),
+    })
+    .nullable(),
   provenance: z.object({
     request_id: z.string().nullable(),
     digest: z.string().nullable(),
@@ -114,7 +122,9 @@ export const AuditRecord = z.object({
     source: z.object({ stream: z.string(), sequence: z.int() }).nullable(),
   }),
   /** Of an outcome: the transition that was stored. */
-  outcome: z.object({ from: z.string().nullable(), to: z.string(), reason: z.string().nullable(), attempt: z.int() }).nullable(),
+  outcome: z
+    .object({ from: z.string().nullable(), to: z.string(), reason: z.string().nullable(), attempt: z.int() })
+    .nullable(),
   count: z.int().describe("How many equal events this record stands for"),
   prev: z.string().describe("Hash of the record before"),
   hash: z.string().describe("SHA-256 of this record's canonical JSON without `hash`"),

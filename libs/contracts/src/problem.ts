@@ -10,22 +10,74 @@ interface CatalogueEntry {
 }
 
 export const problems = {
-  "invalid-request": { status: 400, title: "The request is not valid", mend: "Correct the fields that `errors` names." },
-  "origin-refused": { status: 403, title: "Requests from a browser page are refused", mend: "Call from a program, not from a page." },
-  "policy-denied": { status: 403, title: "Policy denies this", mend: "Read `decision`: it names the policy and its reason." },
-  "not-found": { status: 404, title: "There is no such thing here", mend: "Check the id; what you may not see is not found either." },
-  "method-not-allowed": { status: 405, title: "The route does not know this method", mend: "Use a method that `Allow` names." },
+  "invalid-request": {
+    status: 400,
+    title: "The request is not valid",
+    mend: "Correct the fields that `errors` names.",
+  },
+  "origin-refused": {
+    status: 403,
+    title: "Requests from a browser page are refused",
+    mend: "Call from a program, not from a page.",
+  },
+  "policy-denied": {
+    status: 403,
+    title: "Policy denies this",
+    mend: "Read `decision`: it names the policy and its reason.",
+  },
+  "not-found": {
+    status: 404,
+    title: "There is no such thing here",
+    mend: "Check the id; what you may not see is not found either.",
+  },
+  "method-not-allowed": {
+    status: 405,
+    title: "The route does not know this method",
+    mend: "Use a method that `Allow` names.",
+  },
   conflict: { status: 409, title: "The state forbids it", mend: "Read the resource again and decide anew." },
-  "idempotency-conflict": { status: 409, title: "The key was used with another body", mend: "Use a new Idempotency-Key for a new request." },
+  "idempotency-conflict": {
+    status: 409,
+    title: "The key was used with another body",
+    mend: "Use a new Idempotency-Key for a new request.",
+  },
   "too-large": { status: 413, title: "The body is over the maximum", mend: "Send less; `detail` names the limit." },
-  "unsupported-media-type": { status: 415, title: "The body is not JSON", mend: "Send `Content-Type: application/json`." },
-  "headers-too-large": { status: 431, title: "The headers are over the maximum", mend: "Send fewer or shorter headers." },
+  "unsupported-media-type": {
+    status: 415,
+    title: "The body is not JSON",
+    mend: "Send `Content-Type: application/json`.",
+  },
+  "headers-too-large": {
+    status: 431,
+    title: "The headers are over the maximum",
+    mend: "Send fewer or shorter headers.",
+  },
   "too-many-requests": { status: 429, title: "A limit is reached", mend: "Wait for `Retry-After` seconds." },
-  "internal-error": { status: 500, title: "Something here is broken", mend: "Report it with the request id; a retry will not help." },
-  unavailable: { status: 503, title: "A part that is needed does not answer", mend: "Try again after `Retry-After` seconds." },
-  "audit-unavailable": { status: 503, title: "It could not be recorded, so it was not done", mend: "Free or archive the audit store, then try again." },
-  "storage-full": { status: 503, title: "The store is below its floor of free space", mend: "Free disk space, then try again." },
-  "outcome-unknown": { status: 504, title: "No answer in time; it may have happened", mend: "Read the state, or repeat it with the same Idempotency-Key." },
+  "internal-error": {
+    status: 500,
+    title: "Something here is broken",
+    mend: "Report it with the request id; a retry will not help.",
+  },
+  unavailable: {
+    status: 503,
+    title: "A part that is needed does not answer",
+    mend: "Try again after `Retry-After` seconds.",
+  },
+  "audit-unavailable": {
+    status: 503,
+    title: "It could not be recorded, so it was not done",
+    mend: "Free or archive the audit store, then try again.",
+  },
+  "storage-full": {
+    status: 503,
+    title: "The store is below its floor of free space",
+    mend: "Free disk space, then try again.",
+  },
+  "outcome-unknown": {
+    status: 504,
+    title: "No answer in time; it may have happened",
+    mend: "Read the state, or repeat it with the same Idempotency-Key.",
+  },
 } as const satisfies Record<string, CatalogueEntry>;
 
 export type ProblemSlug = keyof typeof problems;
@@ -60,7 +112,12 @@ export class ProblemError extends Error {
     super(extra.detail ?? problems[slug].title, options);
     this.name = "ProblemError";
     this.slug = slug;
-    this.problem = { type: `urn:aether:problem:${slug}`, title: problems[slug].title, status: problems[slug].status, ...extra };
+    this.problem = {
+      type: `urn:aether:problem:${slug}`,
+      title: problems[slug].title,
+      status: problems[slug].status,
+      ...extra,
+    };
   }
 
   /** The exception for a problem document that came over a transport. */
@@ -76,5 +133,11 @@ export function invalidRequest(error: z.ZodError, prefix: readonly string[] = []
     path: [...prefix, ...found.path].join("."),
     message: found.message,
   }));
-  return new ProblemError("invalid-request", { detail: errors.map((e) => `${e.path || "body"}: ${e.message}`).join("; ").slice(0, 500), errors });
+  return new ProblemError("invalid-request", {
+    detail: errors
+      .map((e) => `${e.path || "body"}: ${e.message}`)
+      .join("; ")
+      .slice(0, 500),
+    errors,
+  });
 }

@@ -19,12 +19,16 @@ const command = z
   .array(text)
   .min(1)
   .refine((words) => words[0] !== "", "must name a program")
-  .refine((words) => words.reduce((sum, word) => sum + bytesOf(word) + 1, 0) <= limits.commandBytes, `must be at most ${limits.commandBytes} bytes`);
+  .refine(
+    (words) => words.reduce((sum, word) => sum + bytesOf(word) + 1, 0) <= limits.commandBytes,
+    `must be at most ${limits.commandBytes} bytes`,
+  );
 
 const env = z
   .record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,255}$/, "must be a name of letters, digits and _"), text)
   .refine(
-    (pairs) => Object.entries(pairs).reduce((sum, [k, v]) => sum + bytesOf(k) + bytesOf(v) + 2, 0) <= limits.environmentBytes,
+    (pairs) =>
+      Object.entries(pairs).reduce((sum, [k, v]) => sum + bytesOf(k) + bytesOf(v) + 2, 0) <= limits.environmentBytes,
     `must be at most ${limits.environmentBytes} bytes`,
   );
 
@@ -62,7 +66,9 @@ export const JobSpec = z.strictObject({
       cpus: z.number().min(limits.cpusMin).max(limits.cpusMax).optional().describe("Cores; fractions allowed"),
       memory: sizeSchema(limits.memoryMinBytes, limits.memoryMaxBytes).optional().describe("Memory, swap excluded"),
       pids: z.int().min(1).max(limits.pidsMax).default(limits.pidsDefault).describe("Processes and threads"),
-      disk: sizeSchema(limits.diskMinBytes, limits.diskMaxBytes).default("1GiB").describe("/workspace and /outputs together"),
+      disk: sizeSchema(limits.diskMinBytes, limits.diskMaxBytes)
+        .default("1GiB")
+        .describe("/workspace and /outputs together"),
       io: z
         .strictObject({
           read_bps: rate.nullable().default(null).describe("Bytes read per second"),
@@ -73,9 +79,15 @@ export const JobSpec = z.strictObject({
     .prefault({}),
   network: z.strictObject({ mode: z.literal("none").default("none") }).prefault({}),
   sandbox: z.strictObject({ driver: z.enum(["auto", "bubblewrap"]).default("auto") }).prefault({}),
-  timeout: durationSchema(1, limits.timeoutMaxMs).default(formatDuration(limits.timeoutDefaultMs)).describe("Longest run time of one attempt"),
-  queue_timeout: durationSchema(1, limits.queueTimeoutMaxMs).default(formatDuration(limits.queueTimeoutDefaultMs)).describe("Longest wait in the queue"),
-  grace: durationSchema(0, limits.graceMaxMs).default(formatDuration(limits.graceDefaultMs)).describe("Between SIGTERM and SIGKILL"),
+  timeout: durationSchema(1, limits.timeoutMaxMs)
+    .default(formatDuration(limits.timeoutDefaultMs))
+    .describe("Longest run time of one attempt"),
+  queue_timeout: durationSchema(1, limits.queueTimeoutMaxMs)
+    .default(formatDuration(limits.queueTimeoutDefaultMs))
+    .describe("Longest wait in the queue"),
+  grace: durationSchema(0, limits.graceMaxMs)
+    .default(formatDuration(limits.graceDefaultMs))
+    .describe("Between SIGTERM and SIGKILL"),
   retry: z
     .strictObject({
       max_attempts: z.int().min(1).max(limits.attemptsMax).default(3),
@@ -86,9 +98,16 @@ export const JobSpec = z.strictObject({
     .default(null)
     .describe("Absent: one attempt"),
   priority: z.int().min(limits.priorityMin).max(limits.priorityMax).default(0).describe("Higher first, then oldest"),
-  pool: z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, "must be lower-case letters, digits and -").default("default"),
+  pool: z
+    .string()
+    .regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, "must be lower-case letters, digits and -")
+    .default("default"),
   labels: Labels.default({}),
-  name: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/, "must be letters, digits, _ . -").nullable().default(null),
+  name: z
+    .string()
+    .regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/, "must be letters, digits, _ . -")
+    .nullable()
+    .default(null),
   intent_id: IntentId.nullable().default(null),
 });
 /** A spec with every default filled in. */

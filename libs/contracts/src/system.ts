@@ -36,5 +36,10 @@ export type Version = z.infer<typeof Version>;
 export const systemRoutes = [
   { method: "GET", path: "/health", summary: "Health of every service", reply: Health },
   { method: "GET", path: "/version", summary: "Version of the system", reply: Version },
-  { method: "GET", path: "/openapi.json", summary: "This API as OpenAPI 3.1", reply: z.record(z.string(), z.unknown()) },
+  {
+    method: "GET",
+    path: "/openapi.json",
+    summary: "This API as OpenAPI 3.1",
+    reply: z.record(z.string(), z.unknown()),
+  },
 ] as const;

@@ -39,8 +39,9 @@ export function parseSizeBytes(text: string): number | null {
 export function durationSchema(minMs: number, maxMs: number) {
   return z.string().check((context) => {
     const ms = parseDurationMs(context.value);
-    if (ms === null) issue(context, "must be a duration such as \"90s\", \"10m\" or \"1h30m\"");
-    else if (ms < minMs || ms > maxMs) issue(context, `must be between ${formatDuration(minMs)} and ${formatDuration(maxMs)}`);
+    if (ms === null) issue(context, 'must be a duration such as "90s", "10m" or "1h30m"');
+    else if (ms < minMs || ms > maxMs)
+      issue(context, `must be between ${formatDuration(minMs)} and ${formatDuration(maxMs)}`);
   });
 }
 
@@ -48,7 +49,7 @@ export function durationSchema(minMs: number, maxMs: number) {
 export function sizeSchema(minBytes: number, maxBytes: number) {
   return z.union([z.string(), z.int()]).check((context) => {
     const bytes = toBytes(context.value);
-    if (bytes === null) issue(context, "must be a size such as \"512MiB\" or a number of bytes");
+    if (bytes === null) issue(context, 'must be a size such as "512MiB" or a number of bytes');
     else if (bytes < minBytes || bytes > maxBytes) issue(context, `must be between ${minBytes} and ${maxBytes} bytes`);
   });
 }
@@ -74,7 +75,12 @@ export function requireBytes(size: string | number): number {
 
 /** A duration in its largest whole unit: 90000 → "90s", 3600000 → "1h". */
 export function formatDuration(ms: number): string {
-  for (const [unit, size] of [["d", 86_400_000], ["h", 3_600_000], ["m", 60_000], ["s", 1000]] as const) {
+  for (const [unit, size] of [
+    ["d", 86_400_000],
+    ["h", 3_600_000],
+    ["m", 60_000],
+    ["s", 1000],
+  ] as const) {
     if (ms >= size && ms % size === 0) return `${ms / size}${unit}`;
   }
   return `${ms}ms`;

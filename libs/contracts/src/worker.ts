@@ -14,7 +14,11 @@ const fenced = (reason: string) => ({ exempt: "fenced", reason }) as const;
 /** One run of one worker process; a restarted worker is a new incarnation. */
 export const IncarnationId = z.string().regex(/^wrk_[0-9a-z]{26}$/);
 
-export const Capacity = z.strictObject({ cpus: z.number().min(0), memory_bytes: z.int().min(0), slots: z.int().min(0) });
+export const Capacity = z.strictObject({
+  cpus: z.number().min(0),
+  memory_bytes: z.int().min(0),
+  slots: z.int().min(0),
+});
 export type Capacity = z.infer<typeof Capacity>;
 
 export const Claim = z.object({
@@ -60,7 +64,9 @@ export const renewWorker = defineOperation({
     drivers: z.array(z.string()).max(8),
     degraded: z.string().nullable(),
     leaving: z.boolean(),
-    held: z.array(z.strictObject({ job_id: JobId, attempt: z.int(), stopping: z.enum(["stop", "kill"]).nullable() })).max(4096),
+    held: z
+      .array(z.strictObject({ job_id: JobId, attempt: z.int(), stopping: z.enum(["stop", "kill"]).nullable() }))
+      .max(4096),
     wait_ms: z.int().min(0).max(limits.heartbeatMs),
   }),
   reply: z.object({
@@ -98,7 +104,11 @@ export const AttemptEvent = z.discriminatedUnion("event", [
     logs: z.strictObject({ last_seq: z.int(), bytes: z.int(), truncated: z.boolean() }),
   }),
   /** It was never released: a typed refusal, or an error that another try may not have. */
-  z.strictObject({ event: z.literal("refused"), reason: z.enum(["sandbox_unavailable", "start_failed"]), message: z.string().max(2000) }),
+  z.strictObject({
+    event: z.literal("refused"),
+    reason: z.enum(["sandbox_unavailable", "start_failed"]),
+    message: z.string().max(2000),
+  }),
   /** The deadline at the warden passed while the worker lives: the tree was ended. */
   z.strictObject({ event: z.literal("expired") }),
   /** What cannot be killed stays stopping. */

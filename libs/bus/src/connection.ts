@@ -1,0 +1,86 @@
+// One connection of one NATS user, for life: it reconnects for ever, keeps to its own inbox prefix, and reports every
+// asynchronous error (a publish without permission surfaces nowhere else).
+import { readFileSync } from "node:fs";
+import { limits } from "@aether/contracts";
+import type { Logger } from "@aether/telemetry";
+import { jetstream, type JetStreamClient, jetstreamManager, type JetStreamManager } from "@nats-io/jetstream";
+import { connect, type NatsConnection, nkeyAuthenticator } from "@nats-io/transport-node";
+
+export interface BusOptions {
+  /** `nats://host:port`, or several separated by commas. */
+  server: string;
+  /** NATS user; also the caller token of its subjects and the token of its inbox. */
+  user: string;
+  /** File with the nkey seed of that user. */
+  seedFile: string;
+  log: Logger;
+}
+
+/** A connection with its JetStream context; the door to `request`, `serve`, buckets and streams. */
+export interface Bus extends AsyncDisposable {
+  readonly user: string;
+  readonly log: Logger;
+  readonly nats: NatsConnection;
+  readonly js: JetStreamClient;
+  readonly jsm: JetStreamManager;
+  /** Whether the connection stands right now. */
+  readonly connected: boolean;
+  /** How often it has come back; what counts silence begins anew when this changes. */
+  readonly reconnects: number;
+}
+
+/** Connects, waiting for the server as long as it takes to come up. */
+export async function connectBus(options: BusOptions): Promise<Bus> {
+  const nats = await connect({
+    servers: options.server.split(","),
+    name: options.user,
+    authenticator: nkeyAuthenticator(new TextEncoder().encode(readFileSync(options.seedFile, "utf8").trim())),
+    inboxPrefix: `_INBOX.${options.user}`,
+    maxReconnectAttempts: -1,
+    waitOnFirstConnect: true,
+    reconnectTimeWait: 100,
+    reconnectJitter: 100,
+    pingInterval: 5_000,
+    maxPingOut: 2,
+    ignoreAuthErrorAbort: true,
+  });
+  const js = jetstream(nats, { timeout: limits.decideDeadlineMs });
+  const jsm = await jetstreamManager(nats, { checkAPI: false, timeout: limits.decideDeadlineMs });
+  const state = { connected: true, reconnects: 0 };
+  void watchStatus(nats, state, options.log);
+  return {
+    user: options.user,
+    log: options.log,
+    nats,
+    js,
+    jsm,
+    get connected() {
+      return state.connected;
+    },
+    get reconnects() {
+      return state.reconnects;
+    },
+    async [Symbol.asyncDispose]() {
+      if (!nats.isClosed()) await nats.close();
+    },
+  };
+}
+
+async function watchStatus(
+  nats: NatsConnection,
+  state: { connected: boolean; reconnects: number },
+  log: Logger,
+): Promise<void> {
+  for await (const status of nats.status()) {
+    if (status.type === "disconnect") {
+      state.connected = false;
+      log.warn({ server: status.server }, "disconnected from NATS");
+    } else if (status.type === "reconnect") {
+      state.connected = true;
+      state.reconnects++;
+      log.info({ server: status.server }, "reconnected to NATS");
+    } else if (status.type === "error") {
+      log.error({ err: status.error }, "asynchronous NATS error");
+    }
+  }
+}

@@ -1,0 +1,24 @@
+// The body of a message: JSON, or, for operations that carry bytes, one line of JSON, a newline, and the bytes.
+
+const decoder = new TextDecoder();
+const encoder = new TextEncoder();
+const none = new Uint8Array(0);
+
+/** Encodes a value, with bytes behind it where there are any. */
+export function encodeBody(value: unknown, bytes?: Uint8Array): Uint8Array {
+  const head = encoder.encode(JSON.stringify(value));
+  if (!bytes) return head;
+  const body = new Uint8Array(head.length + 1 + bytes.length);
+  body.set(head);
+  body[head.length] = 10;
+  body.set(bytes, head.length + 1);
+  return body;
+}
+
+/** Decodes a body; throws SyntaxError where it is not what it should be. */
+export function decodeBody(body: Uint8Array, withBytes: boolean): { value: unknown; bytes: Uint8Array } {
+  if (!withBytes) return { value: body.length === 0 ? {} : JSON.parse(decoder.decode(body)), bytes: none };
+  const end = body.indexOf(10);
+  if (end < 0) throw new SyntaxError("a line of JSON is missing before the bytes");
+  return { value: JSON.parse(decoder.decode(body.subarray(0, end))), bytes: body.subarray(end + 1) };
+}

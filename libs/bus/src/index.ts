@@ -1,0 +1,10 @@
+// The bus: the only importer of NATS. Operations are requested and served here; buckets and streams are opened here; the
+// server's configuration and its streams derive from the topology here.
+export { type Bucket, type Entry, isWrongSequence, openBucket, RevisionConflict } from "./bucket.ts";
+export { type Bus, type BusOptions, connectBus } from "./connection.ts";
+export { provision } from "./provision.ts";
+export { type RequestOptions, request } from "./request.ts";
+export { type Call, type Decide, type Handler, handler, type Loaded, type ServeOptions, serve } from "./serve.ts";
+export { seedFile, serverConfig, type ServerConfigOptions } from "./server-config.ts";
+export { startTail, streamState, type TailMessage, type TailOptions } from "./tail.ts";
+export { type StreamSpec, streams, type UserSpec, users } from "./topology.ts";

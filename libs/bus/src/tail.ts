@@ -1,0 +1,101 @@
+// Follows a stream from a sequence on, in order, for ever: the feed of views and of whatever is derived from state. A gap or a
+// restarted server is the ordered consumer's business; a stream that was made anew (its creation time changed) is the
+// caller's, who must start over.
+import type { JsMsg } from "@nats-io/jetstream";
+import type { Bus } from "./connection.ts";
+
+const batchMax = 500;
+
+export interface TailMessage {
+  subject: string;
+  sequence: number;
+  /** Null for a deletion marker. */
+  data: Uint8Array | null;
+  time: Date;
+}
+
+export interface TailOptions {
+  stream: string;
+  subject: string;
+  /** First sequence wanted. */
+  from: number;
+  /** Called in order, with as many messages as are at hand; the next call waits for it. */
+  onMessages(messages: TailMessage[]): Promise<void> | void;
+}
+
+/** What a stream is at this moment. */
+export async function streamState(
+  bus: Bus,
+  stream: string,
+): Promise<{ created: string; lastSequence: number; firstSequence: number; bytes: number }> {
+  const info = await bus.jsm.streams.info(stream);
+  return {
+    created: info.created,
+    lastSequence: info.state.last_seq,
+    firstSequence: info.state.first_seq,
+    bytes: info.state.bytes,
+  };
+}
+
+/** Starts following; the handle ends it. A failure inside `onMessages` is logged and the same messages come again. */
+export function startTail(bus: Bus, options: TailOptions): AsyncDisposable {
+  const ended = new AbortController();
+  const running = follow(bus, options, ended.signal);
+  return {
+    async [Symbol.asyncDispose]() {
+      ended.abort();
+      await running;
+    },
+  };
+}
+
+async function follow(bus: Bus, options: TailOptions, ended: AbortSignal): Promise<void> {
+  let next = options.from;
+  while (!ended.aborted) {
+    try {
+      const consumer = await bus.js.consumers.get(options.stream, {
+        filter_subjects: options.subject,
+        opt_start_seq: Math.max(1, next),
+      });
+      const messages = await consumer.consume({ max_messages: batchMax });
+      const stop = () => messages.stop();
+      ended.addEventListener("abort", stop, { once: true });
+      try {
+        let batch: TailMessage[] = [];
+        for await (const message of messages) {
+          if (message.seq < next) continue;
+          batch.push(toTailMessage(message));
+          if (message.info.pending > 0 && batch.length < batchMax) continue;
+          await options.onMessages(batch);
+          next = (batch.at(-1)?.sequence ?? next) + 1;
+          batch = [];
+        }
+      } finally {
+        ended.removeEventListener("abort", stop);
+        messages.stop();
+        await consumer.delete().catch(() => false);
+      }
+    } catch (error) {
+      if (!ended.aborted)
+        bus.log.warn({ err: error, stream: options.stream }, "tail interrupted, it goes on from where it was");
+    }
+    if (!ended.aborted) await pause(200, ended);
+  }
+}
+
+function toTailMessage(message: JsMsg): TailMessage {
+  const deleted = message.headers?.get("KV-Operation") === "DEL" || message.headers?.get("KV-Operation") === "PURGE";
+  return { subject: message.subject, sequence: message.seq, data: deleted ? null : message.data, time: message.time };
+}
+
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const end = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", end);
+      resolve();
+    };
+    const timer = setTimeout(end, ms);
+    signal.addEventListener("abort", end, { once: true });
+  });
+}

@@ -1,0 +1,133 @@
+import {
+  createId,
+  decide,
+  getJob,
+  killJob,
+  listAudit,
+  type Operation,
+  ProblemError,
+  submitJob,
+} from "@aether/contracts";
+import { requireBackend, startNats, type TestNats, waitFor } from "@aether/testkit";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { z } from "zod";
+import { type Bus, handler, openBucket, request, RevisionConflict, serve, startTail } from "../src/index.ts";
+
+const missing = requireBackend("nats");
+describe.skipIf(missing)(`bus${missing ? `: ${missing}` : ""}`, () => {
+  let nats: TestNats;
+  beforeAll(async () => {
+    nats = await startNats();
+  });
+  afterAll(async () => {
+    await nats[Symbol.asyncDispose]();
+  });
+
+  it("bucket writes are compare-and-set", async () => {
+    await using bus = await nats.connect("jobs");
+    const bucket = openBucket(bus, "jobs", z.object({ n: z.int() }));
+    const first = await bucket.create("a", { n: 1 });
+    await expect(bucket.create("a", { n: 9 })).rejects.toBeInstanceOf(RevisionConflict);
+    const second = await bucket.update("a", { n: 2 }, first);
+    await expect(bucket.update("a", { n: 3 }, first)).rejects.toBeInstanceOf(RevisionConflict);
+    expect(await bucket.get("a")).toEqual({ value: { n: 2 }, revision: second });
+    await bucket.remove("a", second);
+    expect(await bucket.get("a")).toBeNull();
+    expect(await bucket.get("b")).toBeNull();
+    await bucket.create("a", { n: 5 });
+  });
+
+  it("tail gives every write in order and goes on after the server was killed", async () => {
+    await using bus = await nats.connect("jobs");
+    const bucket = openBucket(bus, "workers", z.object({ n: z.int() }));
+    const seen: number[] = [];
+    await using _tail = startTail(bus, {
+      stream: "KV_workers",
+      subject: "$KV.workers.>",
+      from: 1,
+      onMessages: (messages) =>
+        void seen.push(
+          ...messages.map(
+            (message) => (JSON.parse(new TextDecoder().decode(message.data ?? new Uint8Array())) as { n: number }).n,
+          ),
+        ),
+    });
+    for (let n = 0; n < 20; n++) await bucket.create(`k${n}`, { n });
+    await waitFor("twenty writes", () => seen.length === 20);
+    await nats.restart();
+    await waitFor("the connection to come back", () => bus.connected && bus.reconnects > 0);
+    await waitFor("a write to go through", () => bucket.create("after", { n: 99 }).catch(() => null));
+    await waitFor("the write after the restart", () => seen.includes(99));
+    expect(seen.slice(0, 20)).toEqual([...Array(20).keys()]);
+  });
+
+  it("a request without a responder is unavailable, at once", async () => {
+    await using gateway = await nats.connect("gateway");
+    const failed = await request(gateway, getJob, { id: createId("job") }, { envelope: envelope() }).catch(
+      (error: unknown) => error,
+    );
+    expect(failed).toBeInstanceOf(ProblemError);
+    expect((failed as ProblemError).slug).toBe("unavailable");
+  });
+
+  it("serve asks policy, loads the owner, and denies what policy denies", async () => {
+    await using bus = await nats.connect("jobs");
+    await using gateway = await nats.connect("gateway");
+    const asked: unknown[] = [];
+    await using _served = serve(bus, {
+      service: "jobs",
+      version: "0",
+      description: "test",
+      handlers: [
+        handler(killJob, {
+          load: async ({ id }) => ({ resource: { id, owner: "user:7", labels: {} }, value: 1 }),
+          handle: async () => {
+            throw new Error("must not run");
+          },
+        }),
+      ],
+      decide: async (input) => {
+        asked.push(input);
+        return {
+          outcome: "deny",
+          decision_id: null,
+          reason: "because",
+          policies: ["p"],
+          policy_version: "v",
+          visible: true,
+          scope: "own",
+        };
+      },
+    });
+    const failed = (await request(gateway, killJob, { id: createId("job") }, { envelope: envelope() }).catch(
+      (error: unknown) => error,
+    )) as ProblemError;
+    expect(failed.slug).toBe("policy-denied");
+    expect(failed.problem.decision).toEqual({ id: null, outcome: "deny", reason: "because", policies: ["p"] });
+    expect(asked[0]).toMatchObject({
+      action: "kill_job",
+      resource: { type: "Job", owner: "user:7" },
+      principal: { id: "1000" },
+    });
+  });
+
+  it("nobody may call what the topology does not give", async () => {
+    await using worker = await nats.connect("worker-host-a");
+    await using gateway = await nats.connect("gateway");
+    for (const [bus, operation] of [
+      [worker, submitJob],
+      [worker, decide],
+      [worker, listAudit],
+      [gateway, decide],
+    ] as [Bus, Operation][]) {
+      const failed = (await request(bus, operation, {}, { envelope: envelope() }).catch(
+        (error: unknown) => error,
+      )) as ProblemError;
+      expect(failed.slug).toBe("unavailable");
+    }
+  });
+});
+
+function envelope() {
+  return { request_id: createId("req"), principal: { type: "User" as const, id: "1000", roles: [] } };
+}
