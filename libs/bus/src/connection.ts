@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { limits } from "@aether/contracts";
 import type { Logger } from "@aether/telemetry";
-import { jetstream, type JetStreamClient, jetstreamManager, type JetStreamManager } from "@nats-io/jetstream";
+import { type JetStreamClient, type JetStreamManager, jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { connect, type NatsConnection, nkeyAuthenticator } from "@nats-io/transport-node";
 
 export interface BusOptions {

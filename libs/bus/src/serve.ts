@@ -22,8 +22,8 @@ import {
   principalName,
   type Reply,
   type Request,
-  type Resource,
   RequestId,
+  type Resource,
 } from "@aether/contracts";
 import type { Logger } from "@aether/telemetry";
 import { headers, type Msg } from "@nats-io/transport-node";

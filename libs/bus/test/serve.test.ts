@@ -11,7 +11,7 @@ import {
 import { requireBackend, startNats, type TestNats, waitFor } from "@aether/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { z } from "zod";
-import { type Bus, handler, openBucket, request, RevisionConflict, serve, startTail } from "../src/index.ts";
+import { type Bus, handler, openBucket, RevisionConflict, request, serve, startTail } from "../src/index.ts";
 
 const missing = requireBackend("nats");
 describe.skipIf(missing)(`bus${missing ? `: ${missing}` : ""}`, () => {

@@ -54,6 +54,7 @@ export {
   verifyAudit,
 } from "./policy.ts";
 export { Decision, invalidRequest, Problem, ProblemError, type ProblemSlug, problems } from "./problem.ts";
+export { formatQuery, parseQuery, querySchema } from "./query.ts";
 export { JobSpec, type JobSpecInput, Labels, RetryCause } from "./spec.ts";
 export { Health, healthOperation, ServiceHealth, systemRoutes, Version } from "./system.ts";
 export { formatDuration, parseDurationMs, parseSizeBytes, requireBytes, requireDurationMs, toBytes } from "./units.ts";

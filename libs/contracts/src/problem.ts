@@ -129,10 +129,13 @@ export class ProblemError extends Error {
 
 /** The problem for input that a schema refused, every fault with its path. */
 export function invalidRequest(error: z.ZodError, prefix: readonly string[] = []): ProblemError {
-  const errors = error.issues.slice(0, 50).map((found) => ({
-    path: [...prefix, ...found.path].join("."),
-    message: found.message,
-  }));
+  const errors = error.issues
+    .flatMap((found) => {
+      const path = [...prefix, ...found.path].join(".");
+      if (found.code !== "unrecognized_keys") return [{ path, message: found.message }];
+      return found.keys.map((key) => ({ path: path ? `${path}.${key}` : key, message: "unknown field" }));
+    })
+    .slice(0, 50);
   return new ProblemError("invalid-request", {
     detail: errors
       .map((e) => `${e.path || "body"}: ${e.message}`)

@@ -59,6 +59,8 @@ export const renewWorker = defineOperation({
   summary: "Renew the lease of a worker incarnation and learn what is to be stopped",
   request: z.strictObject({
     incarnation: IncarnationId,
+    /** Counts this incarnation's heartbeats from 1. */
+    beat: z.int().min(1),
     capacity: Capacity,
     pools: z.array(z.string()).min(1).max(32),
     drivers: z.array(z.string()).max(8),

@@ -1,0 +1,86 @@
+// Messages of one subject of a stream: append with the expected predecessor, read from a sequence on, wait for the next one.
+// Reading is stateless (direct get in batches): no consumer is made, so a reader that dies leaves nothing behind.
+import { headers, type Msg } from "@nats-io/transport-node";
+import { isWrongSequence, RevisionConflict } from "./bucket.ts";
+import type { Bus } from "./connection.ts";
+
+export interface StoredMessage {
+  sequence: number;
+  data: Uint8Array;
+}
+
+/** Appends to a subject whose last message has exactly that sequence (0: none); throws RevisionConflict otherwise. */
+export async function appendMessage(
+  bus: Bus,
+  subject: string,
+  data: Uint8Array,
+  lastSequence: number,
+): Promise<number> {
+  const head = headers();
+  head.set("Nats-Expected-Last-Subject-Sequence", String(lastSequence));
+  try {
+    return (await bus.js.publish(subject, data, { headers: head })).seq;
+  } catch (error) {
+    if (isWrongSequence(error)) throw new RevisionConflict(subject, { cause: error });
+    throw error;
+  }
+}
+
+/** The last message of a subject, null where there is none. */
+export async function lastMessage(bus: Bus, stream: string, subject: string): Promise<StoredMessage | null> {
+  const message = await bus.jsm.direct.getMessage(stream, { last_by_subj: subject });
+  return message ? { sequence: message.seq, data: message.data } : null;
+}
+
+/** Messages of a subject from a stream sequence on, oldest first, until `maxBytes` are reached or there are no more. */
+export async function readMessages(
+  bus: Bus,
+  stream: string,
+  subject: string,
+  options: { from: number; maxMessages: number; maxBytes: number },
+): Promise<StoredMessage[]> {
+  const query = {
+    seq: Math.max(1, options.from),
+    next_by_subj: subject,
+    batch: options.maxMessages,
+    max_bytes: options.maxBytes,
+  };
+  const answers = await bus.nats.requestMany(`$JS.API.DIRECT.GET.${stream}`, JSON.stringify(query), {
+    strategy: "sentinel",
+    maxWait: 5_000,
+  });
+  const found: StoredMessage[] = [];
+  let ended = false;
+  for await (const answer of answers) {
+    ended = isEnd(answer);
+    if (!ended) found.push({ sequence: Number(answer.headers?.get("Nats-Sequence")), data: answer.data });
+  }
+  if (!ended) throw new Error(`reading ${stream} was cut short`);
+  return found;
+}
+
+/** Waits for a message to be published to a subject: a hint that there may be something to read, never the thing itself. */
+export async function waitForPublish(
+  bus: Bus,
+  subject: string,
+  options: { timeoutMs: number; signal: AbortSignal },
+): Promise<void> {
+  const published = Promise.withResolvers<void>();
+  const subscription = bus.nats.subscribe(subject, { max: 1, callback: () => published.resolve() });
+  const timer = setTimeout(published.resolve, options.timeoutMs);
+  const abort = () => published.resolve();
+  options.signal.addEventListener("abort", abort, { once: true });
+  if (options.signal.aborted) abort();
+  await published.promise;
+  clearTimeout(timer);
+  options.signal.removeEventListener("abort", abort);
+  subscription.unsubscribe();
+}
+
+/** The empty answer with a status that ends a batch, or says that there is nothing. */
+function isEnd(answer: Msg): boolean {
+  const code = answer.headers?.code ?? 0;
+  if (code === 204 || code === 404) return true;
+  if (code >= 400) throw new Error(`direct get: ${code} ${answer.headers?.description}`);
+  return false;
+}

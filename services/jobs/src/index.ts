@@ -1,0 +1,105 @@
+// The jobs service: the records of all jobs, their placement, leases and logs. Any number of instances may run.
+import { statfs } from "node:fs/promises";
+import { type Bus, connectBus, handler, serve } from "@aether/bus";
+import { healthOperation, ProblemError } from "@aether/contracts";
+import type { Logger } from "@aether/telemetry";
+import type { JobsConfig } from "./config.ts";
+import { jobHandlers } from "./handlers.ts";
+import { type JobIndex, openJobIndex } from "./index-view.ts";
+import { openLeases } from "./leases.ts";
+import { openLogs } from "./logs.ts";
+import { startReconciler } from "./reconciler.ts";
+import { openStore } from "./store.ts";
+import { createWaiters, type Waiters } from "./waiters.ts";
+import { orderKey, queueKey, workerHandlers } from "./worker-handlers.ts";
+
+export { JobsConfig } from "./config.ts";
+
+const version = "0.1.0";
+const spaceCheckMs = 1000;
+
+/** Starts an instance; resolves when it serves. Disposing it answers what is asked already, then leaves. */
+export async function startJobs(
+  config: JobsConfig,
+  log: Logger,
+  overrides: { bus?: Bus } = {},
+): Promise<AsyncDisposable> {
+  await using stack = new AsyncDisposableStack();
+  const clock = { now: () => new Date(), monotonicMs: () => performance.now(), random: Math.random };
+  const bus =
+    overrides.bus ??
+    stack.use(
+      await connectBus({ server: config.AETHER_NATS_URL, user: "jobs", seedFile: config.AETHER_JOBS_SEED_FILE, log }),
+    );
+  const waiters = createWaiters();
+  const space = watchSpace(config);
+  const logs = openLogs(bus, clock);
+  const leases = stack.use(await openLeases(bus, clock, () => {}, config.AETHER_JOBS_WORKER_GONE_MS));
+  const index: JobIndex = stack.use(
+    await openJobIndex(bus, config.AETHER_JOBS_VIEW_FILE, (ids) => wakeFor(ids, () => index, waiters)),
+  );
+  const store = openStore(bus, clock);
+  stack.use(startReconciler({ store, index, leases, logs, clock, log }, config.AETHER_JOBS_RECONCILE_MS));
+  const health = handler(healthOperation("jobs"), {
+    handle: async () => ({ version, degraded: await space.degraded() }),
+  });
+  stack.use(
+    serve(bus, {
+      service: "jobs",
+      version,
+      description: "Records, placement, leases and logs of jobs",
+      idempotency: true,
+      handlers: [
+        ...jobHandlers({ store, index, leases, logs, waiters, clock, requireSpace: space.require }),
+        ...workerHandlers({
+          bus,
+          store,
+          index,
+          leases,
+          logs,
+          waiters,
+          clock,
+          logMaxBytes: config.AETHER_JOBS_LOG_MAX_BYTES,
+        }),
+        health,
+      ],
+    }),
+  );
+  const running = stack.move();
+  return { [Symbol.asyncDispose]: () => running.disposeAsync() };
+}
+
+/** Wakes those who wait for these jobs, for work, or for orders about them. */
+function wakeFor(ids: string[], index: () => JobIndex, waiters: Waiters): void {
+  for (const id of ids) {
+    waiters.wake(id);
+    const job = waiters.size > 0 ? index().find(id) : null;
+    if (job?.state === "queued") waiters.wake(queueKey);
+    if (job?.incarnation) waiters.wake(orderKey(job.incarnation));
+  }
+}
+
+/** Free space of the store's disk, looked at once a second at most. */
+function watchSpace(config: JobsConfig) {
+  const folder = config.AETHER_JOBS_STORE_DIR;
+  let lookedAt = Number.NEGATIVE_INFINITY;
+  let freeBytes = Number.POSITIVE_INFINITY;
+  async function isFull(): Promise<boolean> {
+    if (folder && performance.now() - lookedAt > spaceCheckMs) {
+      lookedAt = performance.now();
+      const stats = await statfs(folder);
+      freeBytes = stats.bavail * stats.bsize;
+    }
+    return freeBytes < config.AETHER_JOBS_FREE_FLOOR_BYTES;
+  }
+  return {
+    async require(): Promise<void> {
+      if (await isFull())
+        throw new ProblemError("storage-full", {
+          detail: `less than ${config.AETHER_JOBS_FREE_FLOOR_BYTES} bytes are free`,
+          retry_after_ms: 5000,
+        });
+    },
+    degraded: async () => ((await isFull()) ? ["the store is below its floor of free space: submits are refused"] : []),
+  };
+}

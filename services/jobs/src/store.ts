@@ -1,0 +1,68 @@
+// The truth about jobs: KV `jobs`, one record per job, every change a compare-and-set. A write with an unknown outcome is
+// resolved by reading again and deciding anew: the pure changes of job.ts answer null when they have been made already.
+import { type Bus, type Entry, openBucket, RevisionConflict } from "@aether/bus";
+import { ProblemError } from "@aether/contracts";
+import { type At, StoredJob } from "./job.ts";
+
+export interface Store {
+  get(id: string): Promise<Entry<StoredJob> | null>;
+  /** Stores a new job; where the id exists (a retry of the same submit) answers what is there. */
+  create(job: StoredJob): Promise<Entry<StoredJob>>;
+  /** Applies a change until it is stored or does not apply; answers the record as it then is, and whether this call changed it. */
+  change(
+    id: string,
+    apply: (job: StoredJob, at: At) => StoredJob | null,
+  ): Promise<(Entry<StoredJob> & { changed: boolean }) | null>;
+  remove(id: string, revision: number): Promise<void>;
+}
+
+const triesMax = 20;
+const storeFullCodes: readonly number[] = [10077, 10047, 10023];
+
+export function openStore(bus: Bus, clock: { now(): Date }): Store {
+  const bucket = openBucket(bus, "jobs", StoredJob);
+
+  return {
+    get: (id) => bucket.get(id),
+
+    async create(job) {
+      try {
+        return { value: job, revision: await bucket.create(job.id, job) };
+      } catch (error) {
+        if (error instanceof RevisionConflict) {
+          const entry = await bucket.get(job.id);
+          if (entry) return entry;
+        }
+        throw toProblem(error);
+      }
+    },
+
+    async change(id, apply) {
+      let failure: unknown = null;
+      for (let tries = 0; tries < triesMax; tries++) {
+        const entry = await bucket.get(id);
+        if (!entry) return null;
+        const next = apply(entry.value, { now: clock.now(), revision: entry.revision });
+        if (!next) return { ...entry, changed: tries > 0 && failure !== null };
+        try {
+          const revision = await bucket.update(id, next, entry.revision);
+          return { value: next, revision, changed: true };
+        } catch (error) {
+          if (!(error instanceof RevisionConflict)) failure = error;
+          if (failure && tries >= 2) throw toProblem(failure);
+        }
+      }
+      throw new ProblemError("conflict", { detail: "the job changes too often right now" });
+    },
+
+    remove: (id, revision) => bucket.remove(id, revision),
+  };
+}
+
+function toProblem(error: unknown): unknown {
+  if (error instanceof ProblemError) return error;
+  const code = (error as { code?: unknown }).code;
+  if (typeof code === "number" && storeFullCodes.includes(code))
+    return new ProblemError("storage-full", {}, { cause: error });
+  return new ProblemError("outcome-unknown", { detail: "the store did not answer in time" }, { cause: error });
+}

@@ -1,0 +1,340 @@
+// What workers ask of jobs: claim, renew, report, log. The worker's host is its subject's; everything else it says is held
+// against the record: the incarnation, the attempt, the attempt's secret, and the table of transitions.
+import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
+import { type Bus, type Call, type Entry, handler, request } from "@aether/bus";
+import {
+  type AttemptEvent,
+  appendLog,
+  type Claim,
+  claimJobs,
+  createId,
+  type DecideReply,
+  decide,
+  limits,
+  ProblemError,
+  type Reply,
+  renewWorker,
+  reportAttempt,
+} from "@aether/contracts";
+import { decisionContext } from "./handlers.ts";
+import type { Held, JobIndex } from "./index-view.ts";
+import { claim, denyStart, finish, markUnkillable, refuse, run, type StoredJob, timeOut } from "./job.ts";
+import type { Leases } from "./leases.ts";
+import { isConsistent, type JobLogs } from "./logs.ts";
+import { type Free, pick } from "./placement.ts";
+import { loseAttempt } from "./reconciler.ts";
+import type { Store } from "./store.ts";
+import type { Waiters } from "./waiters.ts";
+
+export interface WorkerHandlerParts {
+  bus: Bus;
+  store: Store;
+  index: JobIndex;
+  leases: Leases;
+  logs: JobLogs;
+  waiters: Waiters;
+  clock: { now(): Date; monotonicMs(): number; random(): number };
+  logMaxBytes: number;
+}
+
+/** Woken when something became claimable, or a worker has orders. */
+export const queueKey = "queue";
+export const orderKey = (incarnation: string) => `orders:${incarnation}`;
+
+export function workerHandlers(parts: WorkerHandlerParts) {
+  const { bus, store, index, leases, logs, waiters, clock } = parts;
+  /** Jobs that a claim of this instance is deciding on right now. */
+  const deciding = new Set<string>();
+  /** When a claim was first seen missing from its worker's renewals, by job and attempt. */
+  const missed = new Map<string, number>();
+  /** The claim that each incarnation waits with; a newer one, which offers more, takes its place. */
+  const waitingClaims = new Map<string, AbortController>();
+
+  async function claimOne(id: string, worker: string, incarnation: string): Promise<Claim | null> {
+    const entry = await store.get(id);
+    if (entry?.value.state !== "queued") return null;
+    const decision = await decideStart(entry.value);
+    if (decision.outcome === "deny") {
+      await store.change(id, (job, at) => denyStart(job, decision.reason, at));
+      return null;
+    }
+    const secret = randomBytes(16).toString("hex");
+    const secretHash = hashOf(secret);
+    const next = entry.value.attempt + 1;
+    const claimed = await store.change(id, (job, at) =>
+      job.attempt === next - 1
+        ? claim(job, { worker, incarnation, secretHash, policyVersion: decision.policy_version }, at)
+        : null,
+    );
+    if (!claimed || claimed.value.secret_hash !== secretHash) return null;
+    const { value: job } = claimed;
+    return {
+      job_id: id,
+      attempt: job.attempt,
+      secret,
+      owner: job.owner,
+      intent_id: job.intent_id,
+      spec: job.spec,
+      log: { last_seq: job.logs.last_seq, bytes: job.logs.bytes, max_bytes: parts.logMaxBytes },
+    };
+  }
+
+  async function decideStart(job: StoredJob): Promise<DecideReply> {
+    const [type, ownerId] = splitOwner(job.owner);
+    const { reply } = await request(
+      bus,
+      decide,
+      {
+        principal: { type, id: ownerId, roles: ["member"] },
+        action: "start_job",
+        resource: { type: "Job", id: job.id, owner: job.owner, labels: job.spec.labels },
+        context: { ...decisionContext(job.spec), attempt: job.attempt + 1 },
+        record: "before",
+        request_id: createId("req"),
+        intent_id: job.intent_id,
+        job_id: job.id,
+        digest: job.digest,
+      },
+      { envelope: { request_id: createId("req") } },
+    );
+    return reply;
+  }
+
+  async function claimSome(
+    asked: { pools: string[]; free: Free; max: number },
+    worker: string,
+    incarnation: string,
+  ): Promise<Claim[]> {
+    const candidates = index.queued(
+      asked.pools,
+      { cpus: asked.free.cpus, memoryBytes: asked.free.memory_bytes },
+      clock.now(),
+      asked.max * 2 + deciding.size,
+    );
+    const chosen = pick(
+      candidates.filter(({ id }) => !deciding.has(id)),
+      asked.free,
+      asked.max,
+    );
+    for (const { id } of chosen) deciding.add(id);
+    try {
+      const results = await Promise.allSettled(chosen.map(({ id }) => claimOne(id, worker, incarnation)));
+      const claims = results.flatMap((result) => (result.status === "fulfilled" && result.value ? [result.value] : []));
+      const failed = results.find((result) => result.status === "rejected");
+      if (failed && claims.length === 0) throw failed.reason;
+      return claims;
+    } finally {
+      for (const { id } of chosen) deciding.delete(id);
+    }
+  }
+
+  return [
+    handler(claimJobs, {
+      async handle({ incarnation, pools, free, max, wait_ms }, call) {
+        const worker = requireWorker(call);
+        const deadline = clock.monotonicMs() + wait_ms;
+        waitingClaims.get(incarnation)?.abort();
+        const superseded = new AbortController();
+        waitingClaims.set(incarnation, superseded);
+        const over = AbortSignal.any([call.closing, superseded.signal]);
+        for (;;) {
+          if (leases.isGone(incarnation))
+            throw new ProblemError("conflict", { detail: "this incarnation is gone; start a new one" });
+          const due = index.nextDue(pools, clock.now());
+          const left = Math.min(
+            deadline - clock.monotonicMs(),
+            due ? Math.max(10, due.getTime() - clock.now().getTime()) : Number.POSITIVE_INFINITY,
+          );
+          const changed = waiters.wait(queueKey, Math.max(0, left), over);
+          const claims = await claimSome({ pools, free, max }, worker, incarnation);
+          if (claims.length > 0 || deadline - clock.monotonicMs() <= 0 || over.aborted) return { claims };
+          await changed;
+        }
+      },
+    }),
+    handler(renewWorker, {
+      async handle({ incarnation, wait_ms, leaving, held, ...beat }, call) {
+        const host = requireWorker(call);
+        if (leaving && held.length === 0) {
+          await leases.remove(incarnation);
+          return { orders: [] };
+        }
+        await leases.renew({
+          host,
+          incarnation,
+          beat: beat.beat,
+          capacity: beat.capacity,
+          pools: beat.pools,
+          drivers: beat.drivers,
+          degraded: beat.degraded,
+        });
+        const deadline = clock.monotonicMs() + wait_ms;
+        for (;;) {
+          const left = deadline - clock.monotonicMs();
+          const changed = waiters.wait(orderKey(incarnation), Math.max(0, left), call.closing);
+          const orders = await ordersFor(incarnation, held);
+          if (orders.length > 0 || left <= 0 || call.closing.aborted) return { orders };
+          await changed;
+        }
+      },
+    }),
+    handler(reportAttempt, {
+      async handle({ job_id, attempt, secret, incarnation, report }, call) {
+        requireWorker(call);
+        const entry = await requireAttempt(store, job_id, attempt, secret, incarnation);
+        const changed = await store.change(entry.value.id, (job, at) =>
+          job.attempt === attempt ? applyReport(job, report, clock.random(), at) : null,
+        );
+        if (!changed) throw new ProblemError("not-found");
+        if (report.event === "running" && (changed.value.attempt !== attempt || changed.value.state !== "running")) {
+          throw new ProblemError("conflict", { detail: `the job is ${changed.value.state}: it must not be released` });
+        }
+        if (report.event === "expired")
+          await loseAttempt({ store, logs, clock, log: call.log }, toHeld(changed), "lease_expired");
+        return { state: changed.value.state };
+      },
+    }),
+    handler(appendLog, {
+      async handle({ job_id, attempt, secret, batch }, call) {
+        requireWorker(call);
+        if (batch.attempt !== attempt || !isConsistent(batch, call.bytes))
+          throw new ProblemError("invalid-request", { detail: "the batch does not describe its bytes" });
+        if (call.bytes.length > limits.chunkBytes) throw new ProblemError("too-large");
+        const known = index.find(job_id);
+        const current =
+          known?.attempt === attempt && known.secretHash
+            ? known.secretHash
+            : ((await store.get(job_id))?.value ?? null);
+        const expected =
+          typeof current === "string" ? current : current?.attempt === attempt ? current.secret_hash : null;
+        if (!expected || !isSame(expected, hashOf(secret)))
+          throw new ProblemError("conflict", { detail: "this attempt is not yours any more" });
+        return { last_seq: await logs.append(job_id, batch, call.bytes) };
+      },
+    }),
+  ] as const;
+
+  /** What the incarnation is to end, and what it holds that is not its own any more. */
+  async function ordersFor(
+    incarnation: string,
+    held: readonly { job_id: string; attempt: number; stopping: "stop" | "kill" | null }[],
+  ) {
+    const orders: Reply<typeof renewWorker>["orders"] = [];
+    const mine = index.heldBy(incarnation);
+    const unheld = mine.filter(
+      (record) => record.state === "stopping" && !held.some((job) => job.job_id === record.id),
+    );
+    for (const job of [...held, ...unheld.map(({ id, attempt }) => ({ job_id: id, attempt, stopping: null }))]) {
+      const record = mine.find((candidate) => candidate.id === job.job_id);
+      if (record?.attempt === job.attempt && record.state !== "stopping") continue;
+      const order = orderFor(await store.get(job.job_id), incarnation, job);
+      if (order) orders.push(order);
+    }
+    for (const record of mine) await noticeUnheld(record, held);
+    return orders;
+  }
+
+  /** A claim whose answer was lost is held by nobody: give it some time to arrive, then take it back. */
+  async function noticeUnheld(record: Held, held: readonly { job_id: string; attempt: number }[]): Promise<void> {
+    const key = `${record.id}/${record.attempt}`;
+    if (held.some((job) => job.job_id === record.id && job.attempt === record.attempt)) {
+      missed.delete(key);
+      return;
+    }
+    const now = clock.monotonicMs();
+    const since = missed.get(key) ?? now;
+    missed.set(key, since);
+    if (now - since < limits.wardenDeadlineMs) return;
+    missed.delete(key);
+    await loseAttempt({ store, logs, clock, log: bus.log }, record, "worker_lost");
+  }
+}
+
+function orderFor(
+  current: Entry<StoredJob> | null,
+  incarnation: string,
+  held: { job_id: string; attempt: number; stopping: "stop" | "kill" | null },
+) {
+  const job = current?.value;
+  const { job_id, attempt } = held;
+  if (
+    !job ||
+    job.attempt !== attempt ||
+    job.incarnation !== incarnation ||
+    !["starting", "running", "stopping"].includes(job.state)
+  ) {
+    return { job_id, attempt, order: "drop" as const, grace_ms: 0 };
+  }
+  if (job.state !== "stopping" || !job.stopping) return null;
+  const order = job.stopping.how === "kill" ? ("kill" as const) : ("stop" as const);
+  return held.stopping === order || held.stopping === "kill"
+    ? null
+    : { job_id, attempt, order, grace_ms: job.stopping.grace_ms };
+}
+
+function applyReport(
+  job: StoredJob,
+  report: AttemptEvent,
+  random: number,
+  at: { now: Date; revision: number },
+): StoredJob | null {
+  switch (report.event) {
+    case "running":
+      return run(job, report, at);
+    case "timeout":
+      return timeOut(job, at);
+    case "ended":
+      return finish(job, report, random, at);
+    case "refused":
+      return refuse(job, report.reason, report.message, at);
+    case "unkillable":
+      return markUnkillable(job, report.message, at);
+    case "expired":
+      return null; // the log is closed first, then the attempt is lost
+  }
+}
+
+/** The record of exactly this attempt; throws `conflict` when it is somebody else's by now. */
+async function requireAttempt(
+  store: Store,
+  id: string,
+  attempt: number,
+  secret: string,
+  incarnation: string,
+): Promise<Entry<StoredJob>> {
+  const entry = await store.get(id);
+  if (!entry) throw new ProblemError("not-found");
+  const { value: job } = entry;
+  const known = job.secret_hash !== null && isSame(job.secret_hash, hashOf(secret));
+  const ended = job.secret_hash === null && job.attempt === attempt && job.incarnation === incarnation;
+  if (!ended && (job.attempt !== attempt || job.incarnation !== incarnation || !known)) {
+    throw new ProblemError("conflict", { detail: "this attempt is not yours any more" });
+  }
+  return entry;
+}
+
+function requireWorker(call: Call): string {
+  if (call.principal.type !== "Worker")
+    throw new ProblemError("policy-denied", { detail: "only a worker may call this" });
+  return call.principal.id;
+}
+
+function toHeld({ value: job, revision }: Entry<StoredJob>): Held {
+  return {
+    id: job.id,
+    revision,
+    state: job.state,
+    incarnation: job.incarnation,
+    attempt: job.attempt,
+    secretHash: job.secret_hash,
+    claimedAt: job.claimed_at,
+  };
+}
+
+function splitOwner(owner: string): ["User" | "Agent", string] {
+  const [type, ...id] = owner.split(":");
+  return [type === "agent" ? "Agent" : "User", id.join(":")];
+}
+
+const hashOf = (secret: string) => createHash("sha256").update(secret).digest("hex");
+const isSame = (a: string, b: string) => a.length === b.length && timingSafeEqual(Buffer.from(a), Buffer.from(b));
