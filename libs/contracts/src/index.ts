@@ -12,6 +12,7 @@ export {
   subjectOf,
 } from "./define.ts";
 export { Envelope, Principal, principalName } from "./envelope.ts";
+export { type Example, examples, problemExample } from "./examples.ts";
 export { ApprovalId, AuditId, createId, IntentId, JobId, RequestId } from "./ids.ts";
 export {
   getJob,
@@ -41,6 +42,7 @@ export {
   LogStream,
   type TruncatedReason,
 } from "./logs.ts";
+export { createOpenApi } from "./openapi.ts";
 export { operations, type ServiceName, services } from "./operations.ts";
 export {
   AuditRecord,

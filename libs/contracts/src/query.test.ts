@@ -29,7 +29,9 @@ describe("parseQuery", () => {
 
 describe("formatQuery", () => {
   it("writes what parseQuery reads", () => {
-    expect(formatQuery({ state: ["queued", "running"], limit: 5, pool: undefined })).toBe("?state=queued&state=running&limit=5");
+    expect(formatQuery({ state: ["queued", "running"], limit: 5, pool: undefined })).toBe(
+      "?state=queued&state=running&limit=5",
+    );
     expect(formatQuery({})).toBe("");
   });
 });

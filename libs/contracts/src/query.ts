@@ -26,7 +26,13 @@ export function parseQuery(schema: z.ZodObject, query: URLSearchParams): Record<
     else values[name] = toValue(unwrap(field), texts[0] ?? "");
   }
   if (errors.length > 0) {
-    throw new ProblemError("invalid-request", { detail: errors.map((e) => `${e.path}: ${e.message}`).join("; ").slice(0, 500), errors });
+    throw new ProblemError("invalid-request", {
+      detail: errors
+        .map((e) => `${e.path}: ${e.message}`)
+        .join("; ")
+        .slice(0, 500),
+      errors,
+    });
   }
   return values;
 }
@@ -42,7 +48,8 @@ export function formatQuery(values: Record<string, unknown>): string {
 }
 
 function unwrap(schema: z.core.$ZodType): z.core.$ZodType {
-  if (schema instanceof z.ZodOptional || schema instanceof z.ZodDefault || schema instanceof z.ZodNullable) return unwrap(schema.unwrap());
+  if (schema instanceof z.ZodOptional || schema instanceof z.ZodDefault || schema instanceof z.ZodNullable)
+    return unwrap(schema.unwrap());
   return schema;
 }
 

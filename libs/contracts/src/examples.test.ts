@@ -1,0 +1,49 @@
+import { describe, expect, it } from "vitest";
+import { type Example, examples, problemExample } from "./examples.ts";
+import { LogFrame, LogQuery } from "./logs.ts";
+import { operations } from "./operations.ts";
+import { Problem } from "./problem.ts";
+import { formatQuery, parseQuery, querySchema } from "./query.ts";
+import { systemRoutes } from "./system.ts";
+
+const routed = operations.filter((operation) => operation.http !== undefined);
+const requireExample = (name: string): Example => {
+  const example = examples[name];
+  if (!example) throw new Error(`${name} has no example in examples.ts`);
+  return example;
+};
+
+describe("the examples", () => {
+  it.each(routed.map((operation) => [operation.name, operation] as const))(
+    "of %s fit its contract",
+    (name, operation) => {
+      const { params, query, body, reply } = requireExample(name);
+      const named = parseQuery(querySchema(operation), new URLSearchParams(formatQuery(query ?? {})));
+      if (name === "jobs.logs") {
+        LogQuery.parse(named);
+        expect(LogFrame.array().parse(reply)).toEqual(reply);
+        return;
+      }
+      operation.http?.query?.parse(named);
+      operation.request.parse({ ...params, ...body, ...(operation.http?.query ? {} : named) });
+      expect(operation.reply.parse(reply)).toEqual(reply);
+    },
+  );
+
+  it("of the gateway's own routes fit theirs", () => {
+    for (const { path, reply } of systemRoutes) {
+      if (path === "/openapi.json") continue;
+      const example = requireExample(path);
+      expect(reply.parse(example.reply)).toEqual(example.reply);
+    }
+  });
+
+  it("are of routes that exist", () => {
+    const known = [...routed.map((operation) => operation.name), ...systemRoutes.map(({ path }) => path)];
+    expect(Object.keys(examples).filter((name) => !known.some((other) => other === name))).toEqual([]);
+  });
+
+  it("show a problem document that is one", () => {
+    expect(Problem.parse(problemExample)).toEqual(problemExample);
+  });
+});

@@ -1,0 +1,225 @@
+// One whole example per operation and gateway route: what is sent and what comes back. The documents show them, a unit test
+// holds them against the schemas, and a system test holds real answers against them.
+import type { Job } from "./jobs.ts";
+import type { LogFrame } from "./logs.ts";
+
+export interface Example {
+  /** Values for the names in the path. */
+  params?: Record<string, string>;
+  query?: Record<string, unknown>;
+  body?: Record<string, unknown>;
+  reply: unknown;
+}
+
+const jobId = "job_01kas4f8m0w3v5x7z9b2d4f6h8";
+const policyVersion = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+const bootId = "6f1c2f0e-6f0a-4c46-9b0e-2f3c1d5a7e90";
+
+const spec: Job["spec"] = {
+  command: ["sh", "-c", "echo $((6*7))"],
+  env: {},
+  working_dir: "/workspace",
+  stdin: null,
+  resources: { memory: "256MiB", cpus: 1, pids: 256, disk: "1GiB", io: { read_bps: null, write_bps: null } },
+  network: { mode: "none" },
+  sandbox: { driver: "auto" },
+  timeout: "10m",
+  queue_timeout: "1d",
+  grace: "10s",
+  retry: null,
+  priority: 0,
+  pool: "default",
+  labels: { team: "docs" },
+  name: "answer",
+  intent_id: null,
+};
+
+const queued: Job = {
+  id: jobId,
+  job_id: jobId,
+  name: "answer",
+  owner: "user:1000",
+  intent_id: null,
+  labels: { team: "docs" },
+  state: "queued",
+  reason: null,
+  message: null,
+  spec,
+  pool: "default",
+  priority: 0,
+  attempt: 0,
+  max_attempts: 1,
+  worker: null,
+  driver: null,
+  exit_code: null,
+  signal: null,
+  approval_id: null,
+  policy_version: policyVersion,
+  created_at: "2026-11-23T10:00:00.000Z",
+  queued_at: "2026-11-23T10:00:00.000Z",
+  started_at: null,
+  ended_at: null,
+  queued_ms: null,
+  runtime_ms: null,
+  usage: null,
+  enforced: null,
+  logs: { last_seq: 0, bytes: 0, truncated: false },
+  attempts: [],
+  artifacts: [],
+  revision: 41,
+};
+
+const succeeded: Job = {
+  ...queued,
+  state: "succeeded",
+  attempt: 1,
+  worker: "host-a",
+  driver: "bubblewrap",
+  exit_code: 0,
+  started_at: "2026-11-23T10:00:00.004Z",
+  ended_at: "2026-11-23T10:00:00.035Z",
+  queued_ms: 4,
+  runtime_ms: 31,
+  usage: {
+    cpu_ms: 22,
+    memory_peak_bytes: 9_437_184,
+    io_read_bytes: 0,
+    io_write_bytes: 0,
+    oom_kills: 0,
+    pids_peak: 2,
+    gpu_ms: 0,
+    gpu_memory_peak_bytes: 0,
+  },
+  enforced: {
+    memory: "cgroup v2",
+    cpus: "cgroup v2",
+    pids: "cgroup v2",
+    disk: "loop image",
+    io: "cgroup v2, direct reads and writes",
+  },
+  logs: { last_seq: 1, bytes: 3, truncated: false },
+  attempts: [
+    {
+      attempt: 1,
+      worker: "host-a",
+      started_at: "2026-11-23T10:00:00.004Z",
+      ended_at: "2026-11-23T10:00:00.035Z",
+      exit_code: 0,
+      signal: null,
+      reason: null,
+    },
+  ],
+  revision: 47,
+};
+
+const stopping: Job = {
+  ...succeeded,
+  state: "stopping",
+  reason: "requested",
+  exit_code: null,
+  ended_at: null,
+  runtime_ms: null,
+  usage: null,
+  logs: { last_seq: 0, bytes: 0, truncated: false },
+  attempts: succeeded.attempts.map((attempt) => ({ ...attempt, ended_at: null, exit_code: null })),
+  revision: 46,
+};
+
+const frames: LogFrame[] = [
+  { seq: 1, attempt: 1, ts: "2026-11-23T10:00:00.031Z", stream: "stdout", data: "42" },
+  { type: "eof", last_seq: 1, state: "succeeded", reason: null, exit_code: 0, signal: null },
+];
+
+const decided = {
+  id: "aud_01kas4f8m1c5e7g9j2m4p6r8t0",
+  seq: 2,
+  kind: "decision",
+  ts: { wall: "2026-11-23T10:00:00.000Z", monotonic_ns: "81345022190412", boot_id: bootId },
+  actor: { type: "User", id: "1000", uid: 1000, gid: 1000, pid: 4711, via: "jobs" },
+  intent_id: null,
+  job_id: jobId,
+  action: "submit_job",
+  resource: { type: "Job", id: jobId },
+  decision: {
+    outcome: "allow",
+    reason: "an owner may do everything with their own jobs",
+    policies: ["own-jobs"],
+    policy_version: policyVersion,
+  },
+  provenance: {
+    request_id: "req_01kas4f8m0q2s4v6x8z0b2d4f6",
+    digest: "sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
+    source: null,
+  },
+  outcome: null,
+  count: 1,
+  prev: "5feceb66ffc86f38d952786c6d696c79c2dbc239dd4e91b46729d73a27fb57e9",
+  hash: "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b",
+};
+
+/** By operation name; by path for the gateway's own routes. */
+export const examples: Readonly<Record<string, Example>> = {
+  "jobs.submit": {
+    query: { wait: "30s" },
+    body: {
+      command: ["sh", "-c", "echo $((6*7))"],
+      name: "answer",
+      labels: { team: "docs" },
+      resources: { memory: "256MiB", cpus: 1 },
+      timeout: "10m",
+    },
+    reply: succeeded,
+  },
+  "jobs.get": { params: { id: jobId }, query: { wait: "30s" }, reply: succeeded },
+  "jobs.list": {
+    query: { state: ["succeeded", "failed"], label: ["team=docs"], limit: 1 },
+    reply: { items: [succeeded], next_cursor: jobId },
+  },
+  "jobs.logs": { params: { id: jobId }, query: { follow: "1", after: 0 }, reply: frames },
+  "jobs.stop": { params: { id: jobId }, body: { grace: "5s" }, reply: stopping },
+  "jobs.kill": { params: { id: jobId }, body: {}, reply: stopping },
+  "policy.check": {
+    body: { action: "submit_job", context: { timeout_ms: 864_000_000 } },
+    reply: {
+      decision: "deny",
+      reason: "no job may run longer than 7 days",
+      policies: ["limit-timeout"],
+      policy_version: policyVersion,
+    },
+  },
+  "policy.audit": { query: { job_id: jobId, limit: 1 }, reply: { items: [decided], next_cursor: null } },
+  "policy.verify": {
+    body: {},
+    reply: {
+      state: "intact",
+      records: 4211,
+      first_seq: 1,
+      last_seq: 4211,
+      last_hash: "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b",
+      checkpoints: 3,
+      segments: 0,
+      faults: [],
+    },
+  },
+  "/health": {
+    reply: {
+      status: "up",
+      services: [
+        { name: "gateway", up: true, version: "0.1.0", latency_ms: 0, degraded: [] },
+        { name: "jobs", up: true, version: "0.1.0", latency_ms: 0.61, degraded: [] },
+        { name: "policy", up: true, version: "0.1.0", latency_ms: 0.58, degraded: [] },
+      ],
+    },
+  },
+  "/version": { reply: { version: "0.1.0", api: "v0", node: "24.21.0" } },
+};
+
+/** A refusal as it comes over HTTP. */
+export const problemExample = {
+  type: "urn:aether:problem:invalid-request",
+  title: "The request is not valid",
+  status: 400,
+  detail: "resources.pids: Too small: expected number to be >=1",
+  instance: "urn:aether:request:req_01kas4f8m0q2s4v6x8z0b2d4f6",
+  errors: [{ path: "resources.pids", message: "Too small: expected number to be >=1" }],
+};
