@@ -152,6 +152,7 @@ const decided = {
     source: null,
   },
   outcome: null,
+  note: null,
   count: 1,
   prev: "5feceb66ffc86f38d952786c6d696c79c2dbc239dd4e91b46729d73a27fb57e9",
   hash: "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b",

@@ -1,0 +1,31 @@
+// Process edge of the gateway.
+import { connectBus } from "@aether/bus";
+import { readConfig, runMain } from "@aether/service";
+import { openLog } from "@aether/telemetry";
+import { GatewayConfig, operatorUids, requireGid } from "./config.ts";
+import { startGateway } from "./index.ts";
+
+const config = readConfig(GatewayConfig, process.env);
+const log = openLog({ name: "gateway", file: config.AETHER_LOG_FILE ?? null });
+await runMain(async () => {
+  const group = config.AETHER_GATEWAY_GROUP;
+  await using held = new AsyncDisposableStack();
+  const bus = held.use(
+    await connectBus({
+      server: config.AETHER_NATS_URL,
+      user: "gateway",
+      seedFile: config.AETHER_GATEWAY_SEED_FILE,
+      log,
+    }),
+  );
+  held.use(
+    await startGateway({
+      socketPath: config.AETHER_GATEWAY_SOCKET,
+      bus,
+      log,
+      operators: operatorUids(),
+      ...(group !== undefined && { memberGid: requireGid(group) }),
+    }),
+  );
+  return held.move();
+});
