@@ -1,0 +1,103 @@
+// What every sandbox driver offers, and what it promises.
+//
+// A sandbox is made in two steps, so that "starting" can mean "nothing was executed": `prepare` builds everything
+// (disk, cgroup, namespaces) and stops just before the command's exec; `release` lets it go. A sandbox that is disposed
+// before its release never ran a byte of the job. When the process that made it dies at any point, the command is
+// either never released or dies with its cgroup (see warden in services/worker).
+//
+// The worker is the only caller. Nothing here knows of jobs, leases or the bus.
+import type { Readable } from "node:stream";
+
+/** What to run and within which limits. All sizes are bytes, all rates bytes per second. */
+export interface SandboxSpec {
+  /** Unique on this host: names the cgroup, the disk and the folders. `[a-z0-9_-]{1,100}`. */
+  id: string;
+  command: readonly string[];
+  /** Reaches the command's own exec and no launcher before it. */
+  env: Readonly<Record<string, string>>;
+  /** Absolute, under /workspace, /outputs or /tmp; created when missing. */
+  workingDir: string;
+  /** Given to the command's standard input, then closed; null is an empty input. */
+  stdin: Uint8Array | null;
+  limits: {
+    /** Cores; fractions allowed. */
+    cpus: number;
+    memoryBytes: number;
+    pids: number;
+    /** Together for /workspace and /outputs; a file system of that size, never a count. */
+    diskBytes: number;
+    readBps: number | null;
+    writeBps: number | null;
+  };
+}
+
+/** By which mechanism each limit holds ("cgroup1", "cgroup2", "loop", "tmpfs"), "none" where it does not hold. */
+export interface Enforced {
+  memory: string;
+  cpus: string;
+  pids: string;
+  disk: string;
+  io: string;
+}
+
+/** How the main process ended. Exactly one of `exitCode` and `signal` is set. */
+export interface Exit {
+  exitCode: number | null;
+  signal: string | null;
+}
+
+/** What the whole tree used, read from its cgroup; final once the tree is empty. */
+export interface Usage {
+  cpuMs: number;
+  memoryPeakBytes: number;
+  ioReadBytes: number;
+  ioWriteBytes: number;
+  oomKills: number;
+  pidsPeak: number;
+}
+
+/** One prepared or running sandbox. */
+export interface Sandbox extends AsyncDisposable {
+  readonly id: string;
+  readonly enforced: Enforced;
+  /** Ends when every process holding it is gone. Reads are back-pressured. */
+  readonly stdout: Readable;
+  readonly stderr: Readable;
+  /** Lets the command run. Call once, after `running` is stored. */
+  release(): void;
+  /** Sends a signal to the command's main process only; false when it has ended. */
+  signal(signal: "SIGTERM" | "SIGINT"): boolean;
+  /** SIGKILLs the whole tree at once (cgroup.kill). Idempotent. */
+  kill(): void;
+  /** Settles when the main process has ended; what it left running may still live. */
+  readonly exited: Promise<Exit>;
+  /** Resolves true when no process is left in the tree, false after `timeoutMs` (unkillable). */
+  empty(timeoutMs: number): Promise<boolean>;
+  usage(): Promise<Usage>;
+  /** Kills what still runs, waits until the tree is empty, and removes cgroup, mounts, disk and folders. */
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** Why a driver cannot do what is asked: `cause` says what is missing, `mend` the one thing to do about it. */
+export interface Problem {
+  cause: string;
+  mend: string;
+}
+
+/** A typed refusal of `prepare`: nothing was executed. */
+export class SandboxUnavailable extends Error {
+  readonly problems: readonly Problem[];
+  constructor(problems: readonly Problem[], options?: ErrorOptions) {
+    super(problems.map((p) => `${p.cause}; ${p.mend}`).join(" "), options);
+    this.name = "SandboxUnavailable";
+    this.problems = problems;
+  }
+}
+
+export interface Driver extends AsyncDisposable {
+  readonly name: "bubblewrap";
+  /** Whether this host can give everything, tried for real (a sandbox is made and ended), with cause and mend where not. */
+  probe(): Promise<{ usable: boolean; problems: Problem[]; enforced: Enforced | null }>;
+  /** Everything up to, not including, the command's exec. Throws SandboxUnavailable; leaves nothing behind when it throws. */
+  prepare(spec: SandboxSpec): Promise<Sandbox>;
+}
