@@ -1,0 +1,299 @@
+// One attempt of one job on this host, from its claim to its last report.
+//
+//   claimed → sandbox prepared → `running` stored → released → … → tree empty → last log batch stored → `ended` stored
+//
+// Nothing of the job executes before `running` is stored, and nothing of it lives when `ended` is reported. Reports are
+// repeated until they are accepted or refused; a refusal (`conflict`) means that the attempt is not ours any more, and then
+// its tree dies and nothing more is said about it. Time runs on the monotonic clock.
+import {
+  type AttemptEvent,
+  type Claim,
+  type LogBatch,
+  limits,
+  ProblemError,
+  requireBytes,
+  requireDurationMs,
+} from "@aether/contracts";
+import {
+  type Driver,
+  type Exit,
+  type Sandbox,
+  type SandboxSpec,
+  SandboxUnavailable,
+  type Usage,
+} from "@aether/sandbox";
+import type { Logger } from "@aether/telemetry";
+import { startLogPump } from "./log-pump.ts";
+
+export type Order = "stop" | "kill" | "drop";
+
+export interface Attempt {
+  readonly claim: Claim;
+  /** What it is being ended by, as the next renewal tells. */
+  readonly stopping: "stop" | "kill" | null;
+  order(order: Order, graceMs: number): void;
+  /** Resolves when nothing of it is left on this host and nothing is left to say. */
+  readonly done: Promise<void>;
+}
+
+export interface AttemptParts {
+  driver: Driver;
+  /** Null when the warden is alive; else why no sandbox may start. */
+  wardenProblem(): string | null;
+  report(claim: Claim, event: AttemptEvent): Promise<void>;
+  appendLog(claim: Claim, batch: LogBatch, bytes: Buffer): Promise<void>;
+  log: Logger;
+}
+
+const retryMs = 200;
+const emptyLimitMs = 10_000;
+
+export function startAttempt(claim: Claim, parts: AttemptParts): Attempt {
+  const dropped = new AbortController();
+  const state: State = {
+    stopping: null,
+    sandbox: null,
+    released: false,
+    graceTimer: null,
+    lastReport: Promise.resolve(),
+    dropped,
+  };
+  const log = parts.log.child({
+    job_id: claim.job_id,
+    attempt: claim.attempt,
+    ...(claim.intent_id ? { intent_id: claim.intent_id } : {}),
+  });
+  return {
+    claim,
+    get stopping() {
+      return state.stopping;
+    },
+    order(order, graceMs) {
+      log.info({ order, grace_ms: graceMs }, "order received");
+      if (order === "drop") dropped.abort();
+      endTree(state, order === "stop" ? "stop" : "kill", graceMs);
+    },
+    done: live(claim, parts, state, log).catch((error: unknown) =>
+      log.error({ err: error }, "attempt ended with an error of the worker"),
+    ),
+  };
+}
+
+interface State {
+  stopping: "stop" | "kill" | null;
+  sandbox: Sandbox | null;
+  released: boolean;
+  graceTimer: NodeJS.Timeout | null;
+  /** Reports go out one after the other, in the order in which things happened. */
+  lastReport: Promise<unknown>;
+  /** Aborted when the attempt is not ours any more: nothing is reported then. */
+  dropped: AbortController;
+}
+
+/** SIGTERM to the main process and SIGKILL to the tree after the grace period, or SIGKILL at once. */
+function endTree(state: State, how: "stop" | "kill", graceMs: number): void {
+  if (state.stopping === "kill" || (state.stopping === "stop" && how === "stop")) return;
+  state.stopping = how;
+  if (!state.released) return;
+  if (how === "kill" || graceMs === 0) return state.sandbox?.kill();
+  state.sandbox?.signal("SIGTERM");
+  state.graceTimer = setTimeout(() => state.sandbox?.kill(), graceMs);
+}
+
+async function live(claim: Claim, parts: AttemptParts, state: State, log: Logger): Promise<void> {
+  const sandbox = await prepare(claim, parts, state, log);
+  if (!sandbox) return;
+  await using _end = sandbox;
+  state.sandbox = sandbox;
+  if (
+    !(await reportUntilHeard(
+      parts,
+      claim,
+      state,
+      { event: "running", driver: parts.driver.name, enforced: sandbox.enforced },
+      log,
+    ))
+  )
+    return;
+  if (state.stopping) {
+    await reportUntilHeard(
+      parts,
+      claim,
+      state,
+      { event: "refused", reason: "start_failed", message: "ended before its command was released" },
+      log,
+    );
+    return;
+  }
+  const pump = startLogPump(sandbox.stdout, sandbox.stderr, {
+    attempt: claim.attempt,
+    log: claim.log,
+    send: (batch, bytes) => parts.appendLog(claim, batch, bytes),
+    now: Date.now,
+    signal: state.dropped.signal,
+  });
+  pump.done.catch((error: unknown) => {
+    if (!state.dropped.signal.aborted)
+      log.warn({ err: error }, "the log refuses this attempt: it is not ours any more");
+    state.dropped.abort();
+    sandbox.kill();
+  });
+  const startedAt = performance.now();
+  sandbox.release();
+  state.released = true;
+  const exit = await untilExit(claim, parts, state, sandbox, log);
+  const runtimeMs = Math.round(performance.now() - startedAt);
+  await empty(claim, parts, state, sandbox, log);
+  const logs = await pump.done.catch(() => null);
+  if (!logs) return;
+  const usage = await sandbox.usage();
+  await reportUntilHeard(parts, claim, state, ended(exit, runtimeMs, usage, logs), log);
+  log.info({ exit_code: exit.exitCode, signal: exit.signal, runtime_ms: runtimeMs }, "attempt ended");
+}
+
+/** A sandbox that waits for its release; null when the attempt has ended before. */
+async function prepare(claim: Claim, parts: AttemptParts, state: State, log: Logger): Promise<Sandbox | null> {
+  const refuse = async (reason: "sandbox_unavailable" | "start_failed", message: string) => {
+    log.warn({ reason, detail: message }, "attempt refused before its start");
+    await reportUntilHeard(parts, claim, state, { event: "refused", reason, message: message.slice(0, 2000) }, log);
+    return null;
+  };
+  const problem = parts.wardenProblem();
+  if (problem) return refuse("start_failed", problem);
+  try {
+    return await parts.driver.prepare(toSandboxSpec(claim));
+  } catch (error) {
+    if (error instanceof SandboxUnavailable) return refuse("sandbox_unavailable", error.message);
+    log.error({ err: error }, "sandbox could not be prepared");
+    return refuse("start_failed", error instanceof Error ? error.message : String(error));
+  }
+}
+
+async function untilExit(
+  claim: Claim,
+  parts: AttemptParts,
+  state: State,
+  sandbox: Sandbox,
+  log: Logger,
+): Promise<Exit> {
+  const timer = setTimeoutLong(() => {
+    if (state.stopping) return;
+    log.info({}, "timeout");
+    endTree(state, "stop", requireDurationMs(claim.spec.grace));
+    void reportUntilHeard(parts, claim, state, { event: "timeout" }, log);
+  }, requireDurationMs(claim.spec.timeout));
+  const exit = await sandbox.exited;
+  timer.clear();
+  if (state.graceTimer) clearTimeout(state.graceTimer);
+  return exit;
+}
+
+/** Ends what the main process left behind, and says so when it cannot be killed. */
+async function empty(claim: Claim, parts: AttemptParts, state: State, sandbox: Sandbox, log: Logger): Promise<void> {
+  sandbox.kill();
+  while (!(await sandbox.empty(emptyLimitMs))) {
+    const message =
+      "processes of this job cannot be killed: they wait in the kernel; the worker is degraded until they end";
+    await reportUntilHeard(parts, claim, state, { event: "unkillable", message }, log);
+    sandbox.kill();
+  }
+}
+
+/** True when the report was accepted; false when the attempt is not ours any more. */
+function reportUntilHeard(
+  parts: AttemptParts,
+  claim: Claim,
+  state: State,
+  event: AttemptEvent,
+  log: Logger,
+): Promise<boolean> {
+  const heard = state.lastReport.then(() => repeatReport(parts, claim, state, event, log));
+  state.lastReport = heard;
+  return heard;
+}
+
+async function repeatReport(
+  parts: AttemptParts,
+  claim: Claim,
+  state: State,
+  event: AttemptEvent,
+  log: Logger,
+): Promise<boolean> {
+  while (!state.dropped.signal.aborted) {
+    try {
+      await parts.report(claim, event);
+      return true;
+    } catch (error) {
+      if (error instanceof ProblemError && error.problem.status < 500) {
+        log.warn({ event: event.event, detail: error.message }, "report refused: the attempt is not ours any more");
+        state.dropped.abort();
+        state.sandbox?.kill();
+        return false;
+      }
+      await new Promise((resolve) => setTimeout(resolve, retryMs));
+    }
+  }
+  return false;
+}
+
+function ended(
+  exit: Exit,
+  runtimeMs: number,
+  usage: Usage,
+  logs: { last_seq: number; bytes: number; truncated: boolean },
+): AttemptEvent {
+  return {
+    event: "ended",
+    exit_code: exit.exitCode,
+    signal: exit.signal,
+    oom_killed: usage.oomKills > 0,
+    runtime_ms: runtimeMs,
+    usage: {
+      cpu_ms: usage.cpuMs,
+      memory_peak_bytes: usage.memoryPeakBytes,
+      io_read_bytes: usage.ioReadBytes,
+      io_write_bytes: usage.ioWriteBytes,
+      oom_kills: usage.oomKills,
+      pids_peak: usage.pidsPeak,
+      gpu_ms: 0,
+      gpu_memory_peak_bytes: 0,
+    },
+    logs,
+  };
+}
+
+function toSandboxSpec({ job_id, attempt, spec }: Claim): SandboxSpec {
+  const { resources } = spec;
+  return {
+    id: `${job_id}-${attempt}`,
+    command: spec.command,
+    env: {
+      PATH: "/usr/local/bin:/usr/bin:/bin",
+      HOME: "/workspace",
+      ...spec.env,
+      AETHER_JOB_ID: job_id,
+      AETHER_ATTEMPT: String(attempt),
+    },
+    workingDir: spec.working_dir,
+    stdin: spec.stdin === null ? null : Buffer.from(spec.stdin, "utf8"),
+    limits: {
+      cpus: resources.cpus ?? limits.cpusUnknownWorker,
+      memoryBytes: requireBytes(resources.memory ?? limits.memoryUnknownWorkerBytes),
+      pids: resources.pids,
+      diskBytes: requireBytes(resources.disk),
+      readBps: resources.io.read_bps === null ? null : requireBytes(resources.io.read_bps),
+      writeBps: resources.io.write_bps === null ? null : requireBytes(resources.io.write_bps),
+    },
+  };
+}
+
+/** A timer beyond the 24.8 days that setTimeout can count. */
+function setTimeoutLong(callback: () => void, ms: number): { clear(): void } {
+  const most = 2 ** 31 - 1;
+  let timer: NodeJS.Timeout;
+  const arm = (left: number) => {
+    timer = setTimeout(() => (left > most ? arm(left - most) : callback()), Math.min(left, most));
+  };
+  arm(ms);
+  return { clear: () => clearTimeout(timer) };
+}

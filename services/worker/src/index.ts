@@ -1,0 +1,227 @@
+// The worker of a host: takes jobs that fit, runs each in a sandbox, tells what becomes of them. It is the only maker of
+// sandboxes. Each start of the process is a new incarnation: it first ends what its predecessor left on this host, and when
+// its lease is over it ends itself, for its supervisor to start the next one.
+import { availableParallelism, totalmem } from "node:os";
+import { type Bus, connectBus, request } from "@aether/bus";
+import {
+  appendLog,
+  type Capacity,
+  type Claim,
+  claimJobs,
+  createId,
+  limits,
+  renewWorker,
+  reportAttempt,
+} from "@aether/contracts";
+import { type Driver, reapIncarnations, startBubblewrapDriver } from "@aether/sandbox";
+import type { Logger } from "@aether/telemetry";
+import { type Attempt, type AttemptParts, startAttempt } from "./attempt.ts";
+import type { WorkerConfig } from "./config.ts";
+import { type Lease, startLease } from "./lease.ts";
+import { startOffers } from "./offers.ts";
+import { bootNowMs, readWardenAlive, writeDeadline } from "./warden.ts";
+
+export { WorkerConfig } from "./config.ts";
+
+const memoryShare = 0.8;
+const wardenSilenceMs = 3_000;
+
+/** Starts the worker; `onLost` is called once when this incarnation must not go on. */
+export async function startWorker(
+  config: WorkerConfig,
+  log: Logger,
+  onLost: (why: string) => void,
+  overrides: { driver?: Driver } = {},
+): Promise<AsyncDisposable> {
+  await using stack = new AsyncDisposableStack();
+  const incarnation = createId("wrk");
+  await reapIncarnations(config.AETHER_WORKER_INSTANCE, {
+    stateDir: config.AETHER_WORKER_STATE_DIR,
+    runDir: config.AETHER_WORKER_RUN_DIR,
+  });
+  const bus = stack.use(
+    await connectBus({
+      server: config.AETHER_NATS_URL,
+      user: `worker-${config.AETHER_WORKER_HOST}`,
+      seedFile: config.AETHER_WORKER_SEED_FILE,
+      log,
+    }),
+  );
+  const driver = overrides.driver ?? stack.use(await startDriver(config, incarnation, log));
+  const capacity = capacityOf(config);
+  const attempts = new Map<string, Attempt>();
+  const calls = createCalls(bus, incarnation, config);
+  const probe = await driver.probe();
+  const degraded = probe.usable ? null : probe.problems.map((problem) => `${problem.cause}; ${problem.mend}`).join(" ");
+  if (degraded) log.error({ degraded }, "no sandbox can be made here: jobs will be refused");
+
+  let lost = false;
+  function lose(why: string): void {
+    if (lost) return;
+    lost = true;
+    log.error({ why }, "the lease is over: ending everything this incarnation runs");
+    for (const attempt of attempts.values()) {
+      void calls.report(attempt.claim, { event: "expired" }).catch(() => {}); // the reconciler finds it out by itself too
+      attempt.order("drop", 0);
+    }
+    onLost(why);
+  }
+
+  const lease: Lease = stack.use(
+    await startLease({
+      renew: (input) =>
+        calls.renew({ ...input, capacity, pools: config.AETHER_WORKER_POOLS, drivers: [driver.name], degraded }),
+      held: () =>
+        [...attempts.values()].map(({ claim, stopping }) => ({
+          job_id: claim.job_id,
+          attempt: claim.attempt,
+          stopping,
+        })),
+      bootNowMs,
+      writeDeadline: (deadlineMs) =>
+        writeDeadline(
+          config.AETHER_WORKER_RUN_DIR,
+          incarnation,
+          deadlineMs,
+          `aether-${config.AETHER_WORKER_INSTANCE}/${incarnation}`,
+        ),
+      onOrders: (orders) => {
+        for (const { job_id, attempt, order, grace_ms } of orders) {
+          const held = attempts.get(job_id);
+          if (held?.claim.attempt === attempt) held.order(order, grace_ms);
+        }
+      },
+      onLost: lose,
+      log,
+    }),
+  );
+  const parts: AttemptParts = {
+    driver,
+    wardenProblem: () => wardenProblem(config),
+    report: calls.report,
+    appendLog: calls.appendLog,
+    log,
+  };
+  const offers = stack.use(
+    startOffers({
+      capacity,
+      claim: (free, waitMs) => calls.claim(free, waitMs),
+      run: async (claim) => {
+        const attempt = startAttempt(claim, parts);
+        attempts.set(claim.job_id, attempt);
+        await attempt.done;
+        if (attempts.get(claim.job_id) === attempt) attempts.delete(claim.job_id);
+      },
+      mayStart: () => lease.isHeld(),
+      onGone: lose,
+      log,
+    }),
+  );
+  log.info({ incarnation, capacity, pools: config.AETHER_WORKER_POOLS }, "worker takes jobs");
+  const running = stack.move();
+  return {
+    async [Symbol.asyncDispose]() {
+      await offers[Symbol.asyncDispose]();
+      const ending = [...attempts.values()].map((attempt) => {
+        attempt.order("drop", 0);
+        return attempt.done;
+      });
+      await Promise.all(ending);
+      await lease[Symbol.asyncDispose]();
+      if (bus.connected && !lost)
+        await calls
+          .leave(capacity, driver.name)
+          .catch((error: unknown) => log.warn({ err: error }, "could not say goodbye"));
+      await running.disposeAsync();
+    },
+  };
+}
+
+/** Starts the driver this host can use. */
+export function startDriver(
+  config: Pick<
+    WorkerConfig,
+    "AETHER_WORKER_INSTANCE" | "AETHER_WORKER_STATE_DIR" | "AETHER_WORKER_RUN_DIR" | "AETHER_WORKER_WARM_DISKS"
+  >,
+  incarnation: string,
+  log: Logger,
+): Promise<Driver> {
+  const { AETHER_WORKER_WARM_DISKS: warmDisks } = config;
+  return startBubblewrapDriver({
+    incarnation,
+    instance: config.AETHER_WORKER_INSTANCE,
+    stateDir: config.AETHER_WORKER_STATE_DIR,
+    runDir: config.AETHER_WORKER_RUN_DIR,
+    ...(warmDisks === undefined ? {} : { warmDisks }),
+    log: (message, fields) => log.info(fields, message),
+  });
+}
+
+function capacityOf(config: WorkerConfig): Capacity {
+  return {
+    cpus: config.AETHER_WORKER_CPUS ?? availableParallelism(),
+    memory_bytes: config.AETHER_WORKER_MEMORY_BYTES ?? Math.floor(totalmem() * memoryShare),
+    slots: config.AETHER_WORKER_SLOTS,
+  };
+}
+
+function wardenProblem(config: WorkerConfig): string | null {
+  const aliveAt = readWardenAlive(config.AETHER_WORKER_RUN_DIR);
+  if (aliveAt !== null && bootNowMs() - aliveAt < wardenSilenceMs) return null;
+  return "the warden of this host does not run, so nothing may start; `aether doctor` tells more";
+}
+
+/** The operations a worker calls, with the incarnation filled in. */
+function createCalls(bus: Bus, incarnation: string, config: WorkerConfig) {
+  const envelope = () => ({ envelope: { request_id: createId("req") } });
+  return {
+    async claim(free: Capacity, waitMs: number): Promise<Claim[]> {
+      const input = {
+        incarnation,
+        pools: config.AETHER_WORKER_POOLS,
+        drivers: ["bubblewrap"],
+        free,
+        max: Math.min(64, Math.max(1, free.slots)),
+        wait_ms: waitMs,
+      };
+      const { reply } = await request(bus, claimJobs, input, envelope());
+      return reply.claims;
+    },
+    async renew(
+      input: Omit<Parameters<typeof request<typeof renewWorker.request, typeof renewWorker.reply>>[2], "incarnation">,
+    ) {
+      const { reply } = await request(
+        bus,
+        renewWorker,
+        { ...input, incarnation },
+        { ...envelope(), timeoutMs: limits.heartbeatMs + 3_000 },
+      );
+      return reply;
+    },
+    async leave(capacity: Capacity, driver: string): Promise<void> {
+      const input = {
+        incarnation,
+        beat: 1,
+        capacity,
+        pools: config.AETHER_WORKER_POOLS,
+        drivers: [driver],
+        degraded: null,
+        leaving: true,
+        held: [],
+        wait_ms: 0,
+      };
+      await request(bus, renewWorker, input, { ...envelope(), timeoutMs: 2_000 });
+    },
+    report: (async ({ job_id, attempt, secret }, report) => {
+      await request(
+        bus,
+        reportAttempt,
+        { incarnation, job_id, attempt, secret, report },
+        { ...envelope(), timeoutMs: 5_000 },
+      );
+    }) satisfies AttemptParts["report"],
+    appendLog: (async ({ job_id, attempt, secret }, batch, bytes) => {
+      await request(bus, appendLog, { job_id, attempt, secret, batch }, { ...envelope(), bytes, timeoutMs: 5_000 });
+    }) satisfies AttemptParts["appendLog"],
+  };
+}
