@@ -82,7 +82,8 @@ function whole(bytes: Buffer, lineMaxBytes: number, partial: (bytes: Buffer) => 
   return found;
 }
 
-function countNewlines(bytes: Buffer): number {
+/** How many newlines there are. */
+export function countNewlines(bytes: Buffer): number {
   let count = 0;
   for (let at = bytes.indexOf(newline); at >= 0; at = bytes.indexOf(newline, at + 1)) count++;
   return count;

@@ -3,7 +3,7 @@
 // is stored (the store recognises it when it comes twice) or refused, which means that this attempt is somebody else's.
 import type { Readable } from "node:stream";
 import { type LogBatch, type LogSegment, limits, ProblemError } from "@aether/contracts";
-import { createLineSplitter, type Lines } from "./line-splitter.ts";
+import { countNewlines, createLineSplitter, type Lines } from "./line-splitter.ts";
 
 export interface LogPump {
   /** Resolves when both streams have ended and the last batch is stored; rejects when the log refuses this attempt. */
@@ -34,18 +34,23 @@ export function startLogPump(stdout: Readable, stderr: Readable, options: LogPum
 
   function add(stream: 1 | 2, found: Lines[]): void {
     const t = options.now();
-    for (const { bytes: text, lines, partial } of found) {
-      if (dropped || bytes + text.length > options.log.max_bytes) {
-        dropped = { lines: (dropped?.lines ?? 0) + lines, bytes: (dropped?.bytes ?? 0) + text.length };
-        continue;
+    for (const part of found) {
+      const kept = dropped ? null : fit(part, options.log.max_bytes - bytes);
+      if (kept) {
+        const { bytes: text, lines, partial } = kept;
+        bytes += text.length;
+        pending.segments.push(
+          partial ? { t, s: stream, n: lines, b: text.length, p: 1 } : { t, s: stream, n: lines, b: text.length },
+        );
+        pending.parts.push(text);
+        pending.bytes += text.length;
+        pending.lines += lines;
       }
-      bytes += text.length;
-      pending.segments.push(
-        partial ? { t, s: stream, n: lines, b: text.length, p: 1 } : { t, s: stream, n: lines, b: text.length },
-      );
-      pending.parts.push(text);
-      pending.bytes += text.length;
-      pending.lines += lines;
+      if (kept !== part) {
+        dropped ??= { lines: 0, bytes: 0 };
+        dropped.lines += part.lines - (kept?.lines ?? 0);
+        dropped.bytes += part.bytes.length - (kept?.bytes.length ?? 0);
+      }
     }
     kick();
   }
@@ -85,6 +90,15 @@ export function startLogPump(stdout: Readable, stderr: Readable, options: LogPum
 
   void finish().catch((error: unknown) => finished.reject(error));
   return { done: finished.promise };
+}
+
+/** The whole lines that fit into the room left in the log; the very same object when all do, null when none does. */
+function fit(found: Lines, room: number): Lines | null {
+  if (found.bytes.length <= room) return found;
+  const end = room > 0 ? found.bytes.lastIndexOf(10, room - 1) + 1 : 0;
+  if (end === 0) return null;
+  const bytes = found.bytes.subarray(0, end);
+  return { bytes, lines: countNewlines(bytes), partial: found.partial };
 }
 
 function pump(stream: Readable, number: 1 | 2, add: (stream: 1 | 2, lines: Lines[]) => void): Promise<void> {
