@@ -95,7 +95,10 @@ function endTree(state: State, how: "stop" | "kill", graceMs: number): void {
   if (state.stopping === "kill" || (state.stopping === "stop" && how === "stop")) return;
   state.stopping = how;
   if (!state.released) return;
-  if (how === "kill" || graceMs === 0) return state.sandbox?.kill();
+  if (how === "kill" || graceMs === 0) {
+    state.sandbox?.kill();
+    return;
+  }
   state.sandbox?.signal("SIGTERM");
   state.graceTimer = setTimeout(() => state.sandbox?.kill(), graceMs);
 }
