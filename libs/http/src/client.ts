@@ -1,6 +1,6 @@
 // The calling side: one request over a unix socket, and words for the two ways in which a person's first call fails.
 import { readFileSync, statSync } from "node:fs";
-import { type Agent, type IncomingMessage, request as httpRequest } from "node:http";
+import { type Agent, request as httpRequest, type IncomingMessage } from "node:http";
 
 export interface UnixRequest {
   socketPath: string;
@@ -77,7 +77,9 @@ function bodyHeaders(body: string | Uint8Array | undefined): Record<string, stri
 function explain(error: unknown, socketPath: string): unknown {
   const code = error instanceof Error && "code" in error ? error.code : undefined;
   if (code === "ENOENT" || code === "ECONNREFUSED") {
-    return new ConnectError(socketPath, `nobody serves ${socketPath}: is it running? Start it with \`aether up\`.`, { cause: error });
+    return new ConnectError(socketPath, `nobody serves ${socketPath}: is it running? Start it with \`aether up\`.`, {
+      cause: error,
+    });
   }
   if (code === "EACCES" || code === "EPERM") {
     const message = `you may not open ${socketPath}: ${whoMay(socketPath)}`;
@@ -105,6 +107,8 @@ function statQuietly(path: string) {
 }
 
 function groupName(gid: number): string {
-  const line = readFileSync("/etc/group", "utf8").split("\n").find((entry) => entry.split(":")[2] === String(gid));
+  const line = readFileSync("/etc/group", "utf8")
+    .split("\n")
+    .find((entry) => entry.split(":")[2] === String(gid));
   return line?.split(":")[0] ?? String(gid);
 }

@@ -52,7 +52,7 @@ export async function listenUnix(server: Server, options: ListenUnixOptions): Pr
     async [Symbol.asyncDispose]() {
       // Closing the server removes the socket; only then may another process bind there.
       if (server.listening) await new Promise((resolve) => server.close(resolve));
-      lock.close();
+      if (lock.isOpen) lock.close();
     },
   };
 }

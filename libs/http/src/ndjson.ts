@@ -27,6 +27,7 @@ export async function* parseNdjson(body: AsyncIterable<Uint8Array>): AsyncGenera
       start = end + 1;
     }
     rest = rest.slice(start);
-    if (rest.length > longestLineChars) throw new Error(`a line of the answer is longer than ${longestLineChars} characters`);
+    if (rest.length > longestLineChars)
+      throw new Error(`a line of the answer is longer than ${longestLineChars} characters`);
   }
 }

@@ -53,7 +53,8 @@ function readOption(fd: number, name: number, sizeBytes: number): Buffer {
   loaded ??= loadGetSockOpt();
   const value = Buffer.alloc(sizeBytes);
   const length: [number] = [sizeBytes];
-  if (loaded(fd, SOL_SOCKET, name, value, length) !== 0) throw new Error(`getsockopt ${name} failed on descriptor ${fd}`);
+  if (loaded(fd, SOL_SOCKET, name, value, length) !== 0)
+    throw new Error(`getsockopt ${name} failed on descriptor ${fd}`);
   return value.subarray(0, length[0]);
 }
 
@@ -61,7 +62,9 @@ function readOption(fd: number, name: number, sizeBytes: number): Buffer {
 function loadGetSockOpt(): GetSockOpt {
   const koffi: typeof import("koffi") = createRequire(import.meta.url)("koffi");
   // null is the running program itself, whose libc is whichever it was linked to.
-  return koffi.load(null).func("int getsockopt(int fd, int level, int name, _Out_ void *value, _Inout_ uint32_t *length)");
+  return koffi
+    .load(null)
+    .func("int getsockopt(int fd, int level, int name, _Out_ void *value, _Inout_ uint32_t *length)");
 }
 
 /** Node keeps the descriptor on an internal handle; it has been there under this name since Node 0.6. */

@@ -42,14 +42,23 @@ export function createProblemServer(options: ProblemServerOptions): Server {
   server.maxHeadersCount = 0;
   server.on("request", (request, response) => void answer(options, request, response));
   server.on("checkExpectation", (request, response) => {
-    refuse(request, response, new ProblemError("invalid-request", { detail: "Expect: only 100-continue is understood" }), createId("req"));
+    refuse(
+      request,
+      response,
+      new ProblemError("invalid-request", { detail: "Expect: only 100-continue is understood" }),
+      createId("req"),
+    );
   });
   server.on("clientError", (error: NodeJS.ErrnoException, socket) => refuseConnection(socket, toProblem(error)));
   server.on("connect", (_request, socket) => refuseConnection(socket, new ProblemError("method-not-allowed")));
   return server;
 }
 
-async function answer(options: ProblemServerOptions, request: IncomingMessage, response: ServerResponse): Promise<void> {
+async function answer(
+  options: ProblemServerOptions,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
   const exchange: Exchange = { request, response, requestId: createId("req") };
   response.setHeader("Aether-Request-Id", exchange.requestId);
   try {
@@ -58,13 +67,20 @@ async function answer(options: ProblemServerOptions, request: IncomingMessage, r
   } catch (error) {
     if (!(error instanceof ProblemError)) options.onUnexpected(error, exchange);
     if (response.headersSent) response.destroy();
-    else refuse(request, response, error instanceof ProblemError ? error : new ProblemError("internal-error"), exchange.requestId);
+    else
+      refuse(
+        request,
+        response,
+        error instanceof ProblemError ? error : new ProblemError("internal-error"),
+        exchange.requestId,
+      );
   }
 }
 
 /** A page's requests carry an Origin, and one that rebinds a name to this machine comes under a name with a dot. */
 function assertNotFromPage(request: IncomingMessage): void {
-  if (request.headers.origin !== undefined) throw new ProblemError("origin-refused", { detail: "requests with an Origin are refused" });
+  if (request.headers.origin !== undefined)
+    throw new ProblemError("origin-refused", { detail: "requests with an Origin are refused" });
   const hosts = request.headersDistinct.host ?? [];
   if (hosts.some((host) => host.includes("."))) {
     throw new ProblemError("origin-refused", { detail: "the Host must be a name without a dot, such as `aether`" });
@@ -105,8 +121,10 @@ function readAway(request: IncomingMessage, done: () => void): void {
 
 function toProblem(error: NodeJS.ErrnoException): ProblemError {
   if (error.code === "HPE_HEADER_OVERFLOW") return new ProblemError("headers-too-large");
-  if (error.code === "HPE_CHUNK_EXTENSIONS_OVERFLOW") return new ProblemError("too-large", { detail: "the chunk extensions are too large" });
-  if (error.code === "ERR_HTTP_REQUEST_TIMEOUT") return new ProblemError("invalid-request", { detail: "the request did not arrive in time" });
+  if (error.code === "HPE_CHUNK_EXTENSIONS_OVERFLOW")
+    return new ProblemError("too-large", { detail: "the chunk extensions are too large" });
+  if (error.code === "ERR_HTTP_REQUEST_TIMEOUT")
+    return new ProblemError("invalid-request", { detail: "the request did not arrive in time" });
   return new ProblemError("invalid-request", { detail: "this is not an HTTP request" });
 }
 

@@ -13,7 +13,10 @@ export interface ResponseStream {
 }
 
 /** Begins a streamed answer; its head goes out at once. Trailers that `end` will send are named here. */
-export function openStream(response: ServerResponse, options: { contentType: string; trailers?: readonly string[] }): ResponseStream {
+export function openStream(
+  response: ServerResponse,
+  options: { contentType: string; trailers?: readonly string[] },
+): ResponseStream {
   const gone = new AbortController();
   response.once("close", () => gone.abort());
   // A write to a connection that is gone surfaces as a rejected `write`; nothing else is to be done about it.

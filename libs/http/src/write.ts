@@ -10,7 +10,12 @@ export function writeJson(response: ServerResponse, status: number, value: unkno
 }
 
 /** Answers with an RFC 9457 problem document; `instance` becomes the request's id. With `end: false` it is left to end. */
-export function writeProblem(response: ServerResponse, error: ProblemError, requestId: string, options: { end?: boolean } = {}): void {
+export function writeProblem(
+  response: ServerResponse,
+  error: ProblemError,
+  requestId: string,
+  options: { end?: boolean } = {},
+): void {
   const problem = toDocument(error, requestId);
   for (const [name, value] of Object.entries(problemHeaders(problem))) response.setHeader(name, value);
   writeBody(response, problem.status, "application/problem+json", JSON.stringify(problem), options.end);

@@ -17,7 +17,11 @@ export async function startServer(handle: ProblemServerOptions["handle"]): Promi
   const folder = mkdtempSync(join(tmpdir(), "aether-http-"));
   const socketPath = join(folder, "test.sock");
   const unexpected: unknown[] = [];
-  const server = createProblemServer({ handle, onUnexpected: (error) => unexpected.push(error), maxHeaderBytes: 16 * 1024 });
+  const server = createProblemServer({
+    handle,
+    onUnexpected: (error) => unexpected.push(error),
+    maxHeaderBytes: 16 * 1024,
+  });
   const listener = await listenUnix(server, { path: socketPath, mode: 0o660 });
   return {
     folder,

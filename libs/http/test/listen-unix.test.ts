@@ -32,7 +32,9 @@ try {
 
 /** Starts a process that tries to own the socket; answers what became of it. */
 async function startOwner(): Promise<{ child: ChildProcess; said: string }> {
-  const child = spawn(process.execPath, ["--input-type=module", "-e", starter, socketPath], { stdio: ["ignore", "pipe", "inherit"] });
+  const child = spawn(process.execPath, ["--input-type=module", "-e", starter, socketPath], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
   const [said] = await once(child.stdout, "data");
   return { child, said: String(said).trim() };
 }
@@ -44,7 +46,9 @@ async function end(child: ChildProcess): Promise<void> {
 }
 
 describe("listenUnix", () => {
-  it("gives the socket to one of eight that start at once, also after the owner was killed", { timeout: 60_000 }, async () => {
+  it("gives the socket to one of eight that start at once, also after the owner was killed", {
+    timeout: 60_000,
+  }, async () => {
     for (let round = 0; round < 3; round++) {
       const started = await Promise.all(Array.from({ length: 8 }, startOwner));
       try {
@@ -97,7 +101,9 @@ describe("requestUnix", () => {
       import { requestUnix } from ${JSON.stringify(join(import.meta.dirname, "../src/client.ts"))};
       process.setgroups([]); process.setgid(65534); process.setuid(65534);
       await requestUnix({ socketPath: process.argv[1], method: "GET", path: "/" }).catch((error) => console.log(error.message));`;
-    const child = spawn(process.execPath, ["--input-type=module", "-e", program, socketPath], { stdio: ["ignore", "pipe", "inherit"] });
+    const child = spawn(process.execPath, ["--input-type=module", "-e", program, socketPath], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
     const [said] = await once(child.stdout, "data");
     expect(String(said)).toMatch(/open to the group daemon\. Join it with/);
     await end(child);

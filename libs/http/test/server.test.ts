@@ -2,7 +2,15 @@ import { spawn } from "node:child_process";
 import { chmodSync } from "node:fs";
 import { Problem, ProblemError } from "@aether/contracts";
 import { describe, expect, it } from "vitest";
-import { openStream, parseNdjson, peerCredentials, readJsonBody, readText, requestUnix, writeJson } from "../src/index.ts";
+import {
+  openStream,
+  parseNdjson,
+  peerCredentials,
+  readJsonBody,
+  readText,
+  requestUnix,
+  writeJson,
+} from "../src/index.ts";
 import { sendRaw, startServer } from "./_fixture.ts";
 
 const maxBytes = 1000;
@@ -21,7 +29,10 @@ function parseRaw(answer: string): { status: number; head: string; problem: Prob
 
 const get = (headers: string) => `GET / HTTP/1.1\r\n${headers}Connection: close\r\n\r\n`;
 const post = (headers: string, body: string | Buffer) =>
-  Buffer.concat([Buffer.from(`POST / HTTP/1.1\r\nHost: aether\r\nConnection: close\r\n${headers}\r\n`), Buffer.from(body)]);
+  Buffer.concat([
+    Buffer.from(`POST / HTTP/1.1\r\nHost: aether\r\nConnection: close\r\n${headers}\r\n`),
+    Buffer.from(body),
+  ]);
 const json = "Content-Type: application/json\r\n";
 
 const refusals: [string, string | Buffer, number][] = [
@@ -37,7 +48,11 @@ const refusals: [string, string | Buffer, number][] = [
   ["an unknown expectation", get("Host: aether\r\nExpect: tea\r\n"), 400],
   ["headers over 16 KiB", get(`Host: aether\r\nX: ${"x".repeat(17 * 1024)}\r\n`), 431],
   ["an Origin behind 3000 other headers", get(`Host: aether\r\n${"a:\r\n".repeat(3000)}Origin: x\r\n`), 403],
-  ["both a length and chunks", post(`${json}Content-Length: 2\r\nTransfer-Encoding: chunked\r\n`, "2\r\n{}\r\n0\r\n\r\n"), 400],
+  [
+    "both a length and chunks",
+    post(`${json}Content-Length: 2\r\nTransfer-Encoding: chunked\r\n`, "2\r\n{}\r\n0\r\n\r\n"),
+    400,
+  ],
   ["broken JSON", post(`${json}Content-Length: 1\r\n`, "{"), 400],
   ["JSON that is not UTF-8", post(`${json}Content-Length: 3\r\n`, Buffer.from([0x22, 0xff, 0x22])), 400],
   ["another type", post("Content-Type: text/plain\r\nContent-Length: 2\r\n", "{}"), 415],
@@ -45,7 +60,11 @@ const refusals: [string, string | Buffer, number][] = [
   ["another charset", post("Content-Type: application/json; charset=latin1\r\nContent-Length: 2\r\n", "{}"), 415],
   ["a compressed body", post(`${json}Content-Encoding: gzip\r\nContent-Length: 2\r\n`, "{}"), 415],
   ["a body that is too large", post(`${json}Content-Length: 1001\r\n`, "x".repeat(1001)), 413],
-  ["chunks that become too large", post(`${json}Transfer-Encoding: chunked\r\n`, `3e9\r\n${"x".repeat(1001)}\r\n0\r\n\r\n`), 413],
+  [
+    "chunks that become too large",
+    post(`${json}Transfer-Encoding: chunked\r\n`, `3e9\r\n${"x".repeat(1001)}\r\n0\r\n\r\n`),
+    413,
+  ],
   ["a huge body", post(`${json}Content-Length: 8000000\r\n`, "x".repeat(8_000_000)), 413],
   ["a length that is no number", post(`${json}Content-Length: many\r\n`, "{}"), 400],
 ];
@@ -65,7 +84,10 @@ describe("the server", () => {
   it("takes a body of exactly the maximum, in chunks too, and any Host without a dot", async () => {
     await using fixture = await startEcho();
     const body = JSON.stringify("x".repeat(maxBytes - 2));
-    for (const headers of [{ "Content-Type": "application/json" }, { "Content-Type": "Application/JSON; charset=UTF-8", Host: "localhost:80" }]) {
+    for (const headers of [
+      { "Content-Type": "application/json" },
+      { "Content-Type": "Application/JSON; charset=UTF-8", Host: "localhost:80" },
+    ]) {
       const answer = await requestUnix({ socketPath: fixture.socketPath, method: "POST", path: "/", headers, body });
       expect(JSON.parse(await readText(answer.body, 10_000))).toEqual({ body: JSON.parse(body) });
     }
@@ -81,7 +103,9 @@ describe("the server", () => {
   });
 
   it("sends Retry-After with what may be tried again", async () => {
-    await using fixture = await startServer(() => Promise.reject(new ProblemError("unavailable", { retry_after_ms: 1500 })));
+    await using fixture = await startServer(() =>
+      Promise.reject(new ProblemError("unavailable", { retry_after_ms: 1500 })),
+    );
     const answer = await requestUnix({ socketPath: fixture.socketPath, method: "GET", path: "/" });
     expect([answer.status, answer.headers["retry-after"]]).toEqual([503, "2"]);
     answer.body.resume();
@@ -90,23 +114,35 @@ describe("the server", () => {
 
 describe("peerCredentials", () => {
   it("reads the caller's own uid, gid and pid", async () => {
-    await using fixture = await startServer(async ({ request, response }) => writeJson(response, 200, peerCredentials(request.socket)));
+    await using fixture = await startServer(async ({ request, response }) =>
+      writeJson(response, 200, peerCredentials(request.socket)),
+    );
     const answer = await requestUnix({ socketPath: fixture.socketPath, method: "GET", path: "/" });
-    expect(JSON.parse(await readText(answer.body, 10_000))).toMatchObject({ uid: process.getuid?.(), gid: process.getgid?.(), pid: process.pid });
+    expect(JSON.parse(await readText(answer.body, 10_000))).toMatchObject({
+      uid: process.getuid?.(),
+      gid: process.getgid?.(),
+      pid: process.pid,
+    });
   });
 
-  it.runIf(process.getuid?.() === 0)("reads another user's supplementary groups, however many", { timeout: 20_000 }, async () => {
-    await using fixture = await startServer(async ({ request, response }) => writeJson(response, 200, peerCredentials(request.socket)));
-    chmodSync(fixture.folder, 0o755);
-    chmodSync(fixture.socketPath, 0o666);
-    const groups = Array.from({ length: 200 }, (_, i) => 5000 + i);
-    const program = `
+  it.runIf(process.getuid?.() === 0)(
+    "reads another user's supplementary groups, however many",
+    { timeout: 20_000 },
+    async () => {
+      await using fixture = await startServer(async ({ request, response }) =>
+        writeJson(response, 200, peerCredentials(request.socket)),
+      );
+      chmodSync(fixture.folder, 0o755);
+      chmodSync(fixture.socketPath, 0o666);
+      const groups = Array.from({ length: 200 }, (_, i) => 5000 + i);
+      const program = `
       process.setgroups(${JSON.stringify(groups)}); process.setgid(4242); process.setuid(4243);
       require("node:http").get({ socketPath: process.argv[1], path: "/" }, (answer) => answer.pipe(process.stdout));`;
-    const child = spawn(process.execPath, ["-e", program, fixture.socketPath]);
-    const seen = JSON.parse(await readText(child.stdout, 100_000));
-    expect(seen).toEqual({ uid: 4243, gid: 4242, pid: child.pid, groups });
-  });
+      const child = spawn(process.execPath, ["-e", program, fixture.socketPath]);
+      const seen = JSON.parse(await readText(child.stdout, 100_000));
+      expect(seen).toEqual({ uid: 4243, gid: 4242, pid: child.pid, groups });
+    },
+  );
 });
 
 describe("a stream", () => {

@@ -1,0 +1,118 @@
+// The client. `call` reaches any operation that has a route; the named methods are the same with friendlier arguments.
+import {
+  checkPolicy,
+  formatQuery,
+  getJob,
+  Health,
+  type Job,
+  type JobList,
+  type JobSpecInput,
+  killJob,
+  type LogFrame,
+  listAudit,
+  listJobs,
+  type Operation,
+  type Reply,
+  stopJob,
+  submitJob,
+  Version,
+  verifyAudit,
+} from "@aether/contracts";
+import type { z } from "zod";
+import { requestJson } from "./call.ts";
+import { type LogOptions, readLogFrames } from "./logs.ts";
+import type { Transport } from "./transport.ts";
+
+export interface CallOptions {
+  /** Makes a retry of something that makes or changes safe: the same key gives the first answer again. */
+  idempotencyKey?: string;
+  intentId?: string;
+  traceparent?: string;
+  signal?: AbortSignal;
+}
+
+type Input<O> = O extends Operation<infer In, z.ZodType> ? z.input<In> : never;
+
+export interface Client {
+  /** Calls an operation by its contract. `query` holds what the route takes beside the request, such as `wait`. */
+  call<In extends z.ZodType, Out extends z.ZodType>(
+    operation: Operation<In, Out>,
+    input: z.input<In>,
+    options?: CallOptions & { query?: Record<string, unknown> },
+  ): Promise<z.infer<Out>>;
+  readonly jobs: {
+    /** With `wait` it answers when the job has ended, or when that time is up. */
+    submit(spec: JobSpecInput, options?: CallOptions & { wait?: string }): Promise<Job>;
+    get(id: string, options?: CallOptions & { wait?: string }): Promise<Job>;
+    list(filters?: Input<typeof listJobs>, options?: CallOptions): Promise<JobList>;
+    /** Frames in order, each once; a follow goes on by itself where a broken connection left it. */
+    logs(id: string, options?: LogOptions): AsyncGenerator<LogFrame, void, void>;
+    stop(id: string, options?: CallOptions & { grace?: string }): Promise<Job>;
+    kill(id: string, options?: CallOptions): Promise<Job>;
+  };
+  readonly policy: {
+    check(question: Input<typeof checkPolicy>, options?: CallOptions): Promise<Reply<typeof checkPolicy>>;
+  };
+  readonly audit: {
+    list(filters?: Input<typeof listAudit>, options?: CallOptions): Promise<Reply<typeof listAudit>>;
+    verify(options?: CallOptions): Promise<Reply<typeof verifyAudit>>;
+  };
+  /** Also when the system is down, as long as the gateway answers. */
+  health(options?: CallOptions): Promise<Health>;
+  version(options?: CallOptions): Promise<Version>;
+}
+
+/** Makes a client that speaks through the transport. */
+export function createClient(transport: Transport): Client {
+  const call: Client["call"] = (operation, input, options = {}) => {
+    const { method, path, body } = toHttp(operation, input, options.query);
+    return requestJson(transport, { method, path, ...rest(options, body) }, operation.reply);
+  };
+  const get = <T extends z.ZodType>(path: string, reply: T, options: CallOptions, accept?: number[]) =>
+    requestJson(transport, { method: "GET", path: `/v0${path}`, ...rest(options) }, reply, accept);
+  return {
+    call,
+    jobs: {
+      submit: (spec, { wait, ...options } = {}) => call(submitJob, spec, { ...options, query: { wait } }),
+      get: (id, { wait, ...options } = {}) => call(getJob, { id, ...(wait !== undefined && { wait }) }, options),
+      list: (filters = {}, options) => call(listJobs, filters, options),
+      logs: (id, options = {}) => readLogFrames(transport, id, options),
+      stop: (id, { grace, ...options } = {}) => call(stopJob, { id, ...(grace !== undefined && { grace }) }, options),
+      kill: (id, options) => call(killJob, { id }, options),
+    },
+    policy: { check: (question, options) => call(checkPolicy, question, options) },
+    audit: {
+      list: (filters = {}, options) => call(listAudit, filters, options),
+      verify: (options) => call(verifyAudit, {}, options),
+    },
+    health: (options = {}) => get("/health", Health, options, [503]),
+    version: (options = {}) => get("/version", Version, options),
+  };
+}
+
+/** The request as HTTP: names in the path are taken from the input; the rest of it is the query of a GET, or the body. */
+function toHttp(operation: Operation, input: unknown, query: Record<string, unknown> = {}) {
+  const { http } = operation;
+  if (!http) throw new TypeError(`${operation.name} has no HTTP route`);
+  const left: Record<string, unknown> = { ...Object(input) };
+  const path = http.path.replaceAll(/\{(\w+)\}/g, (_, name: string) => {
+    const value = encodeURIComponent(String(left[name]));
+    delete left[name];
+    return value;
+  });
+  const isGet = http.method === "GET";
+  return {
+    method: http.method,
+    path: `/v0${path}${formatQuery(isGet ? { ...left, ...query } : query)}`,
+    body: isGet ? undefined : JSON.stringify(left),
+  };
+}
+
+function rest(options: CallOptions, body?: string) {
+  const headers: Record<string, string> = { Accept: "application/json, application/problem+json" };
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  if (options.idempotencyKey !== undefined) headers["Idempotency-Key"] = options.idempotencyKey;
+  if (options.intentId !== undefined) headers["Aether-Intent-Id"] = options.intentId;
+  if (options.traceparent !== undefined) headers.traceparent = options.traceparent;
+  return { headers, ...(body !== undefined && { body }), ...(options.signal && { signal: options.signal }) };
+}

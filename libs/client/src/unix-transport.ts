@@ -1,0 +1,22 @@
+import { Agent } from "node:http";
+import { requestUnix } from "@aether/http";
+import type { Transport } from "./transport.ts";
+
+/** Reaches the gateway over its unix socket, keeping connections between requests until disposed. */
+export function createUnixTransport(socketPath: string): Transport & Disposable {
+  const agent = new Agent({ keepAlive: true });
+  return {
+    async request(request) {
+      const response = await requestUnix({ socketPath, agent, ...request });
+      return {
+        status: response.status,
+        header(name) {
+          const value = response.headers[name];
+          return Array.isArray(value) ? value.join(", ") : value;
+        },
+        body: response.body,
+      };
+    },
+    [Symbol.dispose]: () => agent.destroy(),
+  };
+}
