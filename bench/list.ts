@@ -1,0 +1,40 @@
+// A page of jobs when there are a thousand, and when there are a hundred thousand.
+import { openBucket } from "@aether/bus";
+import { createId, JobSpec } from "@aether/contracts";
+import { accept, StoredJob } from "../services/jobs/src/job.ts";
+import { startAether } from "../tests/_aether.ts";
+import { type Figure, rate, time } from "./measure.ts";
+
+export async function benchList(): Promise<Figure[]> {
+  await using aether = await startAether({ worker: false });
+  await using jobs = await aether.connect("jobs");
+  const bucket = openBucket(jobs, "jobs", StoredJob);
+  const spec = JobSpec.parse({ command: ["true"], pool: "bench" });
+  const make = () => {
+    const job = accept({ id: createId("job"), owner: "user:0", spec, digest: "", intentId: null, policyVersion: null }, new Date());
+    return bucket.create(job.id, { ...job, state: "succeeded", ended_at: job.created_at });
+  };
+  const page = () => aether.client.jobs.list({ limit: 50 });
+  const fill = async (count: number) => {
+    let revision = 0;
+    await rate(count, 256, async () => {
+      revision = Math.max(revision, await make());
+    });
+    await aether.client.jobs.list({ limit: 1, min_revision: revision });
+  };
+  await fill(1_000);
+  const few = await time(200, page);
+  await fill(99_000);
+  const many = await time(200, page);
+  return [
+    {
+      name: "a page of 50 jobs at 100,000, p50",
+      value: many.p50,
+      unit: "ms",
+      baseline: { name: "at 1,000", value: few.p50 },
+      ratio: many.p50 / few.p50,
+      aim: "flat (≤ 1.2×)",
+      met: many.p50 / few.p50 <= 1.2,
+    },
+  ];
+}
