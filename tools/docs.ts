@@ -1,0 +1,32 @@
+// Writes the documents that are made from the contracts: npm run docs. With --check it writes nothing and fails where a
+// document is not what it would write.
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import manifest from "../package.json" with { type: "json" };
+import { renderDocs } from "./docs-pages.ts";
+
+const root = join(import.meta.dirname, "..");
+
+function readIfThere(path: string): string | null {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return null; // a document that is missing differs from any
+  }
+}
+
+const documents = [...renderDocs(manifest.version)].map(([path, text]) => ({ path, file: join(root, path), text }));
+const stale = documents.filter(({ file, text }) => readIfThere(file) !== text);
+
+if (process.argv.includes("--check")) {
+  for (const { path } of stale) console.error(`${path} is not what the contracts say: run npm run docs`);
+  process.exitCode = stale.length === 0 ? 0 : 1;
+} else {
+  for (const { file, text } of stale) {
+    mkdirSync(dirname(file), { recursive: true });
+    writeFileSync(file, text);
+  }
+  console.log(
+    stale.length === 0 ? "the documents are up to date" : `wrote ${stale.map(({ path }) => path).join(", ")}`,
+  );
+}
