@@ -42,10 +42,10 @@ export const Labels = z
 const rate = sizeSchema(4096, limits.memoryMaxBytes);
 
 const Backoff = z.strictObject({
-  initial: durationSchema(1, limits.queueTimeoutMaxMs).default("1s"),
-  factor: z.number().min(1).max(100).default(2),
-  max: durationSchema(1, limits.queueTimeoutMaxMs).default("5m"),
-  jitter: z.number().min(0).max(1).default(0.2),
+  initial: durationSchema(1, limits.queueTimeoutMaxMs).default("1s").describe("Before the second attempt"),
+  factor: z.number().min(1).max(100).default(2).describe("Longer by this each time"),
+  max: durationSchema(1, limits.queueTimeoutMaxMs).default("5m").describe("Never longer than this"),
+  jitter: z.number().min(0).max(1).default(0.2).describe("Share of it that is random"),
 });
 
 export const RetryCause = z.enum(["exit", "signal", "oom", "timeout", "lost"]);
@@ -77,8 +77,12 @@ export const JobSpec = z.strictObject({
         .prefault({}),
     })
     .prefault({}),
-  network: z.strictObject({ mode: z.literal("none").default("none") }).prefault({}),
-  sandbox: z.strictObject({ driver: z.enum(["auto", "bubblewrap"]).default("auto") }).prefault({}),
+  network: z.strictObject({ mode: z.literal("none").default("none").describe("No network at all") }).prefault({}),
+  sandbox: z
+    .strictObject({
+      driver: z.enum(["auto", "bubblewrap"]).default("auto").describe("Who confines it; `auto`: what the worker has"),
+    })
+    .prefault({}),
   timeout: durationSchema(1, limits.timeoutMaxMs)
     .default(formatDuration(limits.timeoutDefaultMs))
     .describe("Longest run time of one attempt"),
@@ -90,9 +94,13 @@ export const JobSpec = z.strictObject({
     .describe("Between SIGTERM and SIGKILL"),
   retry: z
     .strictObject({
-      max_attempts: z.int().min(1).max(limits.attemptsMax).default(3),
+      max_attempts: z.int().min(1).max(limits.attemptsMax).default(3).describe("The first one included"),
       backoff: Backoff.prefault({}),
-      on: z.array(RetryCause).min(1).default(["exit", "signal", "oom", "timeout", "lost"]),
+      on: z
+        .array(RetryCause)
+        .min(1)
+        .default(["exit", "signal", "oom", "timeout", "lost"])
+        .describe("What is tried again"),
     })
     .nullable()
     .default(null)
@@ -101,14 +109,16 @@ export const JobSpec = z.strictObject({
   pool: z
     .string()
     .regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, "must be lower-case letters, digits and -")
-    .default("default"),
-  labels: Labels.default({}),
+    .default("default")
+    .describe("Workers of this pool run it"),
+  labels: Labels.default({}).describe("The submitter's own, to list by"),
   name: z
     .string()
     .regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/, "must be letters, digits, _ . -")
     .nullable()
-    .default(null),
-  intent_id: IntentId.nullable().default(null),
+    .default(null)
+    .describe("For people; need not be unique"),
+  intent_id: IntentId.nullable().default(null).describe("The intent it belongs to"),
 });
 /** A spec with every default filled in. */
 export type JobSpec = z.infer<typeof JobSpec>;
