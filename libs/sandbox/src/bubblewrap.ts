@@ -119,6 +119,7 @@ function createSandbox(
   end: () => Promise<void>,
 ): Sandbox {
   const { group, launched, disk } = parts;
+  let isReleased = false;
   let hasEnded = false;
   let ending: Promise<void> | null = null;
   const exited: Promise<Exit> = launched.ended.then((exit) => {
@@ -130,8 +131,11 @@ function createSandbox(
     enforced: { ...group.enforced, disk: disk ? "loop" : "tmpfs" },
     stdout: launched.stdout,
     stderr: launched.stderr,
-    release: launched.release,
-    signal: (signal) => !hasEnded && sendSignal(launched, signal, () => hasEnded),
+    release: () => {
+      isReleased = true;
+      launched.release();
+    },
+    signal: (signal) => isReleased && !hasEnded && sendSignal(launched, signal, () => hasEnded),
     kill: () => {
       killGroup(group.path);
     },

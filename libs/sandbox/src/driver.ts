@@ -3,7 +3,7 @@
 // A sandbox is made in two steps, so that "starting" can mean "nothing was executed": `prepare` builds everything
 // (disk, cgroup, namespaces) and stops just before the command's exec; `release` lets it go. A sandbox that is disposed
 // before its release never ran a byte of the job. When the process that made it dies at any point, the command is
-// either never released or dies with its cgroup (see warden in services/worker).
+// either never released or dies with it; when that process is frozen, the warden (services/worker) ends the cgroup.
 //
 // The worker is the only caller. Nothing here knows of jobs, leases or the bus.
 import type { Readable } from "node:stream";
@@ -65,7 +65,7 @@ export interface Sandbox extends AsyncDisposable {
   readonly stderr: Readable;
   /** Lets the command run. Call once, after `running` is stored. */
   release(): void;
-  /** Sends a signal to the command's main process only; false when it has ended. */
+  /** Sends a signal to the command's main process only; false before the release and when it has ended. */
   signal(signal: "SIGTERM" | "SIGINT"): boolean;
   /** SIGKILLs the whole tree at once (cgroup.kill). Idempotent. */
   kill(): void;

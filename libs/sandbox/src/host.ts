@@ -12,7 +12,7 @@ import { type Problem, SandboxUnavailable } from "./driver.ts";
 import { type Device, type Groups, removeIfEmpty, type ThrottledDevice } from "./group.ts";
 import { incarnationFolders } from "./places.ts";
 import { constantMounts, writeEtc } from "./root-file-system.ts";
-import { compileSeccomp, type SeccompFilter } from "./seccomp.ts";
+import { compileSeccomp } from "./seccomp.ts";
 import { createUids, defaultUidBase, type Uids } from "./uid.ts";
 
 const run = promisify(execFile);
@@ -40,7 +40,7 @@ export interface BubblewrapOptions {
 export interface Host extends AsyncDisposable {
   readonly bwrap: string;
   readonly features: BwrapFeatures;
-  readonly seccomp: SeccompFilter;
+  readonly seccomp: Buffer;
   readonly mounts: readonly string[];
   readonly groups: Groups;
   /** Null where the caller is not root. */
@@ -61,7 +61,7 @@ export async function openHost(options: BubblewrapOptions): Promise<Host> {
     }
   };
   const bwrap = await attempt(findBwrap);
-  const seccomp = await attempt(() => opened.use(compileSeccomp()));
+  const seccomp = await attempt(compileSeccomp);
   const groups = await attempt(() => startGroups(options));
   if (!bwrap || !seccomp || !groups) throw new SandboxUnavailable(problems);
   opened.defer(() => groups.remove());

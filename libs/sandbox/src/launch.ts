@@ -1,40 +1,35 @@
 // Starting bwrap so that nothing runs too early and nothing leaks in.
 //
 // bwrap is started directly, already under the sandbox's uid, and first of all reads its arguments from a pipe. While it
-// waits it is moved into its cgroups; only then are the arguments written. It builds the sandbox and waits again, at
-// --block-fd, until `release` writes one byte. What happens when this process dies:
+// waits it is moved into its cgroups; only then are the arguments written. It builds the sandbox, gives up its last
+// capability, and waits again, for the system call filter: `release` sends it, and the command runs. So the gate that
+// holds the command back is one that only a living worker can open. What happens when this process dies:
 //
 //   before the arguments   bwrap reads an end of file; without --unshare-all, which comes last in the arguments, it
 //                          refuses --hostname and ends
-//   before the release     bwrap holds the writing end of its own pipe, so no end of file ever lets the command go; it
-//                          dies by --die-with-parent, or with its cgroup
+//   before the release     bwrap reads an end of file; the kernel refuses an empty filter, and bwrap ends
 //   after the release      --die-with-parent
 //
-// The launcher's environment is constant; the job's travels in the arguments and is set by bwrap for the final exec alone.
+// (--block-fd is no such gate: bwrap takes its end of file for a release.) The launcher's environment is constant; the
+// job's travels in the arguments and is set by bwrap for the final exec alone.
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
 import { Socket } from "node:net";
 import type { Readable } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
-import { closeOnExecAll, createPipe, openBothEnds } from "./native.ts";
+import { closeOnExecAll, createPipe } from "./native.ts";
 import { HOST_NAME } from "./root-file-system.ts";
-import type { SeccompFilter } from "./seccomp.ts";
 
 const ARGUMENTS_FD = 3;
 const STATUS_FD = 4;
-const BLOCK_FD = 5;
-const SECCOMP_FD = 6;
+const GATE_FD = 5;
 const launcherEnvironment = { PATH: "/usr/bin:/bin" };
 /** The arguments that name the descriptors below. */
-export const descriptorArguments = [
-  ...["--json-status-fd", String(STATUS_FD)],
-  ...["--block-fd", String(BLOCK_FD)],
-  ...["--seccomp", String(SECCOMP_FD)],
-];
+export const descriptorArguments = [...["--json-status-fd", String(STATUS_FD)], ...["--seccomp", String(GATE_FD)]];
 
 export interface LaunchOptions {
   bwrap: string;
-  seccomp: SeccompFilter;
+  seccomp: Buffer;
   /** The uid to run under; null where the caller is not root and has only his own. */
   uid: number | null;
   /** Everything but the command. */
@@ -76,29 +71,29 @@ export async function launch(options: LaunchOptions): Promise<Launched> {
   };
   const argumentBytes = Buffer.from(options.arguments.map((text) => `${text}\0`).join(""));
   const argumentPipe = createPipe(null, argumentBytes.length);
-  const blockPipe = createPipe(null);
+  const gatePipe = createPipe(null);
   const outPipe = createPipe(options.uid);
   const errorPipe = createPipe(options.uid);
   const child = await spawnBwrap(options, [
-    ...[hold(openStdin(options)), hold(outPipe.write), hold(errorPipe.write), hold(argumentPipe.read), "pipe" as const],
-    ...[hold(openBothEnds(hold(blockPipe.read))), hold(options.seccomp.open())],
+    ...[hold(openStdin(options)), hold(outPipe.write), hold(errorPipe.write)],
+    ...[hold(argumentPipe.read), "pipe" as const, hold(gatePipe.read)],
   ]).catch((error: unknown) => {
-    for (const fd of [argumentPipe.write, blockPipe.write, outPipe.read, errorPipe.read]) closeSync(fd);
+    for (const fd of [argumentPipe.write, gatePipe.write, outPipe.read, errorPipe.read]) closeSync(fd);
     throw error;
   });
   const status = readStatus(child.process);
-  const ends = createEnds(argumentPipe.write, blockPipe.write);
+  const ends = createEnds(argumentPipe.write, gatePipe.write);
   return {
     pid: child.pid,
     stdout: openReadable(outPipe.read),
     stderr: openReadable(errorPipe.read),
     ended: status.ended,
     build: async () => {
-      ends.sendArguments(argumentBytes);
+      ends.send(argumentPipe.write, argumentBytes);
       const init = await status.init;
       return init !== null && (await waitUntilBuilt(init, status.ended));
     },
-    release: ends.release,
+    release: () => ends.send(gatePipe.write, options.seccomp),
     findCommand: () => findFirstChild(status.initPid()),
     kill: () => {
       child.process.kill("SIGKILL");
@@ -138,29 +133,24 @@ function openReadable(fd: number): Readable {
   return new Socket({ fd, readable: true, writable: false });
 }
 
-/** Our ends of the two pipes that bwrap waits on. */
-function createEnds(argumentsFd: number, blockFd: number) {
-  const open = new Set([argumentsFd, blockFd]);
+/** Our ends of the pipes that bwrap waits on. Each is written once, in one piece that fits, so this never blocks. */
+function createEnds(...fds: number[]) {
+  const open = new Set(fds);
   const close = (fd: number): void => {
     if (open.delete(fd)) closeSync(fd);
   };
   return {
-    sendArguments: (bytes: Buffer): void => {
+    send: (fd: number, bytes: Buffer): void => {
       try {
-        writeSync(argumentsFd, bytes);
+        if (open.has(fd)) writeSync(fd, bytes);
       } catch (error) {
-        // Killed before it read them: `ended` tells.
+        // bwrap was killed before it read them: `ended` tells.
         if (!(error instanceof Error && "code" in error && error.code === "EPIPE")) throw error;
       }
-      close(argumentsFd);
-    },
-    release: (): void => {
-      if (open.has(blockFd)) writeSync(blockFd, "\0");
-      close(blockFd);
+      close(fd);
     },
     close: (): void => {
-      close(argumentsFd);
-      close(blockFd);
+      for (const fd of fds) close(fd);
     },
   };
 }

@@ -1,7 +1,7 @@
 // The few system calls that Node does not offer, through koffi. Every descriptor made here closes on exec, so that a
 // launcher inherits only what its caller names.
 import assert from "node:assert/strict";
-import { closeSync, fchownSync, openSync, readdirSync } from "node:fs";
+import { closeSync, fchownSync, readdirSync } from "node:fs";
 import koffi from "koffi";
 
 const O_CLOEXEC = 0o2000000;
@@ -42,11 +42,6 @@ export function createPipe(owner: number | null, capacityBytes = DEFAULT_PIPE_BY
     throw new Error(`a pipe of ${capacityBytes} bytes cannot be had: ${reason}`);
   }
   return { read, write };
-}
-
-/** Opens the pipe behind `fd` for reading and writing at once: whoever holds this descriptor never sees its end. */
-export function openBothEnds(fd: number): number {
-  return openSync(`/proc/self/fd/${fd}`, "r+");
 }
 
 /** A file in memory without a name. */

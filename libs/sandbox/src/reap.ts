@@ -3,6 +3,7 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { basename, join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { findMounts, instanceGroup, listBases } from "./cgroups.ts";
 import { discard } from "./disk.ts";
 import { removeGroupTree, removeIfEmpty } from "./group.ts";
@@ -10,6 +11,7 @@ import { emptyGroup, listGroups } from "./kill.ts";
 import { instanceFolders, type PlaceOptions } from "./places.ts";
 
 const EMPTY_TIMEOUT_MS = 30_000;
+const ATTEMPTS = 20;
 
 export interface ReapOptions extends PlaceOptions {
   /** The incarnation that is spared. */
@@ -37,13 +39,22 @@ async function endGroup(group: string): Promise<void> {
   if (!(await emptyGroup(group, EMPTY_TIMEOUT_MS))) throw new Error(`processes in ${group} cannot be killed`);
 }
 
+/** A mount that the killed worker had just asked for may still appear, so this looks again while something resists. */
 async function removeDisks(shared: string, images: string): Promise<void> {
-  for (const mountPoint of listMountsBelow(shared)) {
-    await discard({ mountPoint, image: join(images, `${basename(mountPoint)}.img`) });
+  for (let attempt = 1; ; attempt++) {
+    for (const mountPoint of listMountsBelow(shared)) {
+      await discard({ mountPoint, image: join(images, `${basename(mountPoint)}.img`) });
+    }
+    try {
+      // Never through a mount: rm would end at it with EBUSY, after the files of an unused disk at worst.
+      await rm(shared, { recursive: true, force: true });
+      await rm(images, { recursive: true, force: true });
+      return;
+    } catch (error) {
+      if (attempt === ATTEMPTS) throw error;
+    }
+    await delay(50);
   }
-  // Never through a mount: those are gone, and rm does not follow links.
-  await rm(shared, { recursive: true, force: true });
-  await rm(images, { recursive: true, force: true });
 }
 
 function listMountsBelow(folder: string): string[] {

@@ -1,9 +1,9 @@
 // The system call filter of every sandbox: everything is allowed but what reaches the kernel's privileged or little
 // tested parts, in the spirit of Docker's default profile. It is compiled once by libseccomp, which knows the numbers of
-// every architecture, and kept in memory; calls of a foreign architecture (x32, i386) kill the process.
+// every architecture; calls of a foreign architecture (x32, i386) kill the process.
 //
 // Namespaces, mounts and capabilities are already closed by bubblewrap; this is the second wall.
-import { closeSync, openSync } from "node:fs";
+import { closeSync, readFileSync } from "node:fs";
 import koffi from "koffi";
 import { SandboxUnavailable } from "./driver.ts";
 import { createMemoryFile } from "./native.ts";
@@ -57,22 +57,18 @@ interface Comparison {
   b: number;
 }
 
-/** A compiled filter. Each launch opens it anew, because a descriptor's offset is shared. */
-export interface SeccompFilter extends Disposable {
-  open(): number;
-}
-
-/** Compiles the filter; throws SandboxUnavailable where libseccomp is missing. */
-export function compileSeccomp(): SeccompFilter {
+/** Compiles the filter, as bwrap reads it; throws SandboxUnavailable where libseccomp is missing. */
+export function compileSeccomp(): Buffer {
   const { context, library } = startFilter();
   try {
     addRules(library, context);
     const fd = createMemoryFile("aether-seccomp");
-    check(library.exportBpf(context, fd), "export");
-    return {
-      open: () => openSync(`/proc/self/fd/${fd}`, "r"),
-      [Symbol.dispose]: () => closeSync(fd),
-    };
+    try {
+      check(library.exportBpf(context, fd), "export");
+      return readFileSync(`/proc/self/fd/${fd}`);
+    } finally {
+      closeSync(fd);
+    }
   } finally {
     library.release(context);
   }
