@@ -86,10 +86,26 @@ export const checkPolicy = defineOperation({
   retry: "safe",
 });
 
+/**
+ * `decision`: one decision; `outcome`: what became of a job; `summary`: equal status reads of a second; `denials`: equal
+ * denials of a second, beyond the first; `writer.start` and `writer.stop`: a writer's life; `gap`: what may be missing here;
+ * `segment.start`: everything before it is in a sealed segment.
+ */
+const AuditKind = z.enum([
+  "decision",
+  "outcome",
+  "summary",
+  "denials",
+  "writer.start",
+  "writer.stop",
+  "gap",
+  "segment.start",
+]);
+
 export const AuditRecord = z.object({
   id: AuditId,
   seq: z.int().describe("Position in the log, from 1 without a gap"),
-  kind: z.enum(["decision", "outcome", "summary", "denials", "writer.start", "gap", "segment.start"]),
+  kind: AuditKind,
   ts: z.object({
     wall: z.iso.datetime(),
     monotonic_ns: z.string().describe("Comparable within one boot only"),
@@ -123,8 +139,15 @@ export const AuditRecord = z.object({
   }),
   /** Of an outcome: the transition that was stored. */
   outcome: z
-    .object({ from: z.string().nullable(), to: z.string(), reason: z.string().nullable(), attempt: z.int() })
+    .object({
+      from: z.string().nullable(),
+      to: z.string(),
+      reason: z.string().nullable(),
+      attempt: z.int(),
+      at: z.string().describe("When it happened, as the job's record says"),
+    })
     .nullable(),
+  note: z.string().nullable().describe("What a record about the log itself says, in words"),
   count: z.int().describe("How many equal events this record stands for"),
   prev: z.string().describe("Hash of the record before"),
   hash: z.string().describe("SHA-256 of this record's canonical JSON without `hash`"),
@@ -142,7 +165,7 @@ export const listAudit = defineOperation({
     job_id: JobId.optional(),
     intent_id: IntentId.optional(),
     decision: z.enum(["allow", "deny"]).optional(),
-    kind: z.enum(["decision", "outcome", "summary", "denials", "writer.start", "gap", "segment.start"]).optional(),
+    kind: AuditKind.optional(),
     limit: z.int().min(1).max(limits.pageMax).default(limits.pageDefault),
     cursor: z.string().max(200).optional(),
   }),

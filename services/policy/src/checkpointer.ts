@@ -1,0 +1,51 @@
+// When a checkpoint is due: after so many records, after a minute that brought some, and at the end.
+import type { Logger } from "@aether/telemetry";
+import type { Checkpoints } from "./checkpoints.ts";
+import type { ChainEnd } from "./record.ts";
+
+const everyRecords = 1000;
+const everyMs = 60_000;
+
+export interface Checkpointer extends AsyncDisposable {
+  /** Told whenever the chain has grown. */
+  grown(end: ChainEnd): void;
+  /** Why no checkpoint could be written lately; null when it could. */
+  readonly error: string | null;
+}
+
+/** Starts writing checkpoints; the first is due with the next record that comes after `end`. */
+export function startCheckpointer(checkpoints: Checkpoints, start: ChainEnd, log: Logger): Checkpointer {
+  let [newest, written] = [start, start];
+  let writing: Promise<void> | null = null;
+  let error: string | null = null;
+  const write = async () => {
+    const end = newest;
+    try {
+      await checkpoints.append(checkpoints.sign(end));
+      written = end;
+      error = null;
+    } catch (cause) {
+      error = cause instanceof Error ? cause.message : String(cause);
+      log.error({ err: cause }, "an audit checkpoint could not be written");
+    }
+  };
+  const due = () => {
+    if (newest.seq > written.seq) writing ??= write().finally(() => (writing = null));
+  };
+  const timer = setInterval(due, everyMs).unref();
+  return {
+    get error() {
+      return error;
+    },
+    grown(end) {
+      newest = end;
+      if (newest.seq - written.seq >= everyRecords) due();
+    },
+    async [Symbol.asyncDispose]() {
+      clearInterval(timer);
+      await writing;
+      due();
+      await writing;
+    },
+  };
+}
