@@ -7,6 +7,7 @@
 //
 //   before the arguments   bwrap reads an end of file; without --unshare-all, which comes last in the arguments, it
 //                          refuses --hostname and ends
+//   while it is built      bwrap ends; its child may be left waiting for it, and ends with its cgroup
 //   before the release     bwrap reads an end of file; the kernel refuses an empty filter, and bwrap ends
 //   after the release      --die-with-parent
 //
