@@ -31,7 +31,7 @@ export {
   stopJob,
   submitJob,
 } from "./jobs.ts";
-export { type Layout, LayoutError, type LayoutInput, type LayoutVariable, resolveLayout } from "./layout.ts";
+export { type Layout, LayoutError, type LayoutInput, resolveLayout } from "./layout.ts";
 export { limits } from "./limits.ts";
 export {
   LogBatch,

@@ -7,13 +7,11 @@ const socketPathBytes = 107;
 
 export interface LayoutInput {
   uid: number;
-  /** The environment; only these are looked at. */
-  env: Readonly<Partial<Record<LayoutVariable, string>>>;
+  /** The environment; only AETHER_HOME, HOME and the XDG folders are looked at. */
+  env: Readonly<Record<string, string | undefined>>;
   /** What `--home` says; goes before AETHER_HOME. */
   home?: string | undefined;
 }
-
-export type LayoutVariable = "AETHER_HOME" | "HOME" | "XDG_RUNTIME_DIR" | "XDG_DATA_HOME" | "XDG_STATE_HOME";
 
 export interface Layout {
   /** The folder that holds all of it, where there is one. */
@@ -65,7 +63,7 @@ function bases(uid: number, env: LayoutInput["env"], home: string | null): Bases
     return [folder, `${folder}/run`, `${folder}/data`, `${folder}/log`];
   }
   if (uid === 0) return [null, "/run/aether", "/var/lib/aether", "/var/log/aether"];
-  const own = (name: LayoutVariable, fallback: string) =>
+  const own = (name: "XDG_STATE_HOME" | "XDG_DATA_HOME", fallback: string) =>
     env[name] ? requireAbsolute(name, env[name]) : `${requireHome(env)}/${fallback}`;
   const state = `${own("XDG_STATE_HOME", ".local/state")}/aether`;
   // Without a session there is no XDG_RUNTIME_DIR: the state folder is the user's alone as well.
