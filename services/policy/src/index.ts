@@ -1,7 +1,7 @@
 // The policy service: decides every action and keeps the audit log. One instance writes the log at a time: the one that
 // started last. An instance that finds itself replaced stops serving and stays stopped.
 import { join } from "node:path";
-import { connectBus, serve } from "@aether/bus";
+import { type Bus, connectBus, serve } from "@aether/bus";
 import { ProblemError } from "@aether/contracts";
 import type { Logger } from "@aether/telemetry";
 import { openAuditLog } from "./audit-log.ts";
@@ -26,15 +26,21 @@ export interface Policy extends AsyncDisposable {
 }
 
 /** Starts the service; resolves when it serves. Disposing it answers what is asked already and ends the audit log cleanly. */
-export async function startPolicy(config: PolicyConfig, log: Logger): Promise<Policy> {
+export async function startPolicy(
+  config: PolicyConfig,
+  log: Logger,
+  overrides: { bus?: Bus; auditBus?: Bus } = {},
+): Promise<Policy> {
   await using stack = new AsyncDisposableStack();
   const ownDir = config.AETHER_POLICY_OWN_POLICIES_DIR ?? null;
   const engine = openEngine(await readPolicyFiles(ownDir));
   const reload = stack.use(startReload(engine, ownDir, log));
   const server = config.AETHER_NATS_URL;
   const auditSeed = config.AETHER_POLICY_AUDIT_SEED_FILE;
-  const auditBus = stack.use(await connectBus({ server, user: "policy-audit", seedFile: auditSeed, log }));
-  const bus = stack.use(await connectBus({ server, user: "policy", seedFile: config.AETHER_POLICY_SEED_FILE, log }));
+  const seed = config.AETHER_POLICY_SEED_FILE;
+  const auditBus =
+    overrides.auditBus ?? stack.use(await connectBus({ server, user: "policy-audit", seedFile: auditSeed, log }));
+  const bus = overrides.bus ?? stack.use(await connectBus({ server, user: "policy", seedFile: seed, log }));
   const audit = stack.use(
     await openAuditLog({
       bus: auditBus,

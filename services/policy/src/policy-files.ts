@@ -1,5 +1,6 @@
 // The policies as files: the shipped folder with its schema, and the owner's folder beside it.
 import { createHash } from "node:crypto";
+import { readdirSync, readFileSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 
@@ -13,10 +14,18 @@ export interface PolicyFiles {
 
 export const shippedPoliciesDir = join(import.meta.dirname, "../policies");
 
-/** Reads the shipped folder and, where there is one, the owner's. */
+// Part of the program and loaded with it: a process that has given up its privileges may not see its own code any more.
+const shipped = {
+  schema: readFileSync(join(shippedPoliciesDir, "schema.cedarschema"), "utf8"),
+  texts: policiesAmong(readdirSync(shippedPoliciesDir)).map(
+    (name) => [join(shippedPoliciesDir, name), readFileSync(join(shippedPoliciesDir, name), "utf8")] as const,
+  ),
+};
+
+/** The shipped policies and, where there is a folder of them, the owner's as they are now. */
 export async function readPolicyFiles(ownDir: string | null): Promise<PolicyFiles> {
-  const schema = await readFile(join(shippedPoliciesDir, "schema.cedarschema"), "utf8");
-  const texts = [...(await readFolder(shippedPoliciesDir)), ...(ownDir ? await readFolder(ownDir) : [])];
+  const { schema } = shipped;
+  const texts = [...shipped.texts, ...(ownDir ? await readFolder(ownDir) : [])];
   const version = `sha256:${createHash("sha256")
     .update(JSON.stringify([schema, texts.map(([, text]) => text)]))
     .digest("hex")}`;
@@ -28,9 +37,10 @@ async function readFolder(folder: string): Promise<[string, string][]> {
     if (error.code === "ENOENT") return []; // an owner who has no policies need not make the folder
     throw error;
   });
-  const paths = names
-    .filter((name) => name.endsWith(".cedar"))
-    .sort()
-    .map((name) => join(folder, name));
+  const paths = policiesAmong(names).map((name) => join(folder, name));
   return Promise.all(paths.map(async (path): Promise<[string, string]> => [path, await readFile(path, "utf8")]));
+}
+
+function policiesAmong(names: string[]): string[] {
+  return names.filter((name) => name.endsWith(".cedar")).sort();
 }

@@ -1,4 +1,4 @@
-// Hot reload: the policy folders are looked at every second, and what has changed is swapped in when it is valid.
+// Hot reload: the owner's policy folder is looked at every second, and what has changed is swapped in when it is valid.
 import type { Logger } from "@aether/telemetry";
 import type { Engine } from "./engine.ts";
 import { readPolicyFiles } from "./policy-files.ts";
