@@ -46,8 +46,8 @@ function problemHeaders(problem: Problem): Record<string, string> {
 }
 
 function writeBody(response: ServerResponse, status: number, type: string, body: string, end = true): void {
-  const bytes = Buffer.from(body);
-  response.writeHead(status, { "Content-Type": type, "Content-Length": bytes.length });
-  if (end) response.end(bytes);
-  else response.write(bytes);
+  response.writeHead(status, { "Content-Type": type, "Content-Length": Buffer.byteLength(body) });
+  // As text it leaves in one write together with the head.
+  if (end) response.end(body);
+  else response.write(body);
 }

@@ -41,6 +41,8 @@ describe.skipIf(missing)(`gateway${missing ? `: ${missing}` : ""}`, () => {
     const socketPath = join(folder.path, `${randomUUID().slice(0, 8)}.sock`);
     const jobs = held.use(serveJobs(jobsBus, script));
     const policy = held.use(servePolicy(policyBus));
+    // Until the server knows of the subscriptions, nobody answers.
+    await Promise.all([jobsBus.nats.flush(), policyBus.nats.flush()]);
     const gateway: Gateway = held.use(await startGateway({ socketPath, bus, operators: [0], log }, overrides));
     return { script, log, socketPath, gateway, jobs, policy, [Symbol.asyncDispose]: () => held.disposeAsync() };
   }
