@@ -16,6 +16,19 @@ export function createId(prefix: "job" | "int" | "apr" | "aud" | "req" | "wrk", 
   let time = "";
   for (let rest = nowMs, i = 0; i < 10; i++, rest = Math.floor(rest / 32)) time = alphabet[rest % 32] + time;
   let random = "";
-  for (const byte of crypto.getRandomValues(new Uint8Array(16))) random += alphabet[byte % 32];
+  for (const byte of takeRandom(16)) random += alphabet[byte % 32];
   return `${prefix}_${time}${random}`;
+}
+
+const pool = new Uint8Array(1024);
+let taken = pool.length;
+
+/** Random bytes, each given once; drawn many at a time because every request has an id and each draw is a system call. */
+function takeRandom(count: number): Uint8Array {
+  if (taken + count > pool.length) {
+    crypto.getRandomValues(pool);
+    taken = 0;
+  }
+  taken += count;
+  return pool.subarray(taken - count, taken);
 }

@@ -4,13 +4,16 @@ import { z } from "zod";
 import type { Operation } from "./define.ts";
 import { ProblemError } from "./problem.ts";
 
+const made = new WeakMap<Operation, z.ZodObject>();
+
 /** What the query of an operation's route may hold: its own schema, or, for GET, what the path leaves of the request. */
 export function querySchema(operation: Operation): z.ZodObject {
-  const { http, request } = operation;
-  if (http?.query) return http.query;
-  if (http?.method !== "GET" || !(request instanceof z.ZodObject)) return z.strictObject({});
-  const left = Object.entries(request.shape).filter(([name]) => !http.path.includes(`{${name}}`));
-  return z.strictObject(Object.fromEntries(left));
+  // Made once: making a schema costs more than the request that it checks.
+  const before = made.get(operation);
+  if (before) return before;
+  const schema = makeQuerySchema(operation);
+  made.set(operation, schema);
+  return schema;
 }
 
 /** The fields that a query names, as values; throws ProblemError for unknown names and for repeated ones that are no list. */
@@ -45,6 +48,13 @@ export function formatQuery(values: Record<string, unknown>): string {
     for (const one of Array.isArray(value) ? value : [value]) query.append(name, String(one));
   }
   return query.size === 0 ? "" : `?${query}`;
+}
+
+function makeQuerySchema({ http, request }: Operation): z.ZodObject {
+  if (http?.query) return http.query;
+  if (http?.method !== "GET" || !(request instanceof z.ZodObject)) return z.strictObject({});
+  const left = Object.entries(request.shape).filter(([name]) => !http.path.includes(`{${name}}`));
+  return z.strictObject(Object.fromEntries(left));
 }
 
 function unwrap(schema: z.core.$ZodType): z.core.$ZodType {
