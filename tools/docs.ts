@@ -2,10 +2,11 @@
 // document is not what it would write.
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import manifest from "../package.json" with { type: "json" };
 import { renderDocs } from "./docs-pages.ts";
 
 const root = join(import.meta.dirname, "..");
+
+const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
 
 function readIfThere(path: string): string | null {
   try {
@@ -15,7 +16,7 @@ function readIfThere(path: string): string | null {
   }
 }
 
-const documents = [...renderDocs(manifest.version)].map(([path, text]) => ({ path, file: join(root, path), text }));
+const documents = [...renderDocs(version)].map(([path, text]) => ({ path, file: join(root, path), text }));
 const stale = documents.filter(({ file, text }) => readIfThere(file) !== text);
 
 if (process.argv.includes("--check")) {
