@@ -1,0 +1,37 @@
+// Audit records as a table, oldest first, as one reads a story.
+import type { AuditRecord } from "@aether/contracts";
+import type { Output } from "./terminal.ts";
+import { alignColumns, shorten, visible } from "./text.ts";
+
+const detailColumns = 60;
+
+/** Prints records that came newest first. */
+export function printAudit(out: Output, newestFirst: readonly AuditRecord[], indent = ""): void {
+  const rows = newestFirst.toReversed().map(toRow);
+  const [head = "", ...lines] = alignColumns([["SEQ", "TIME", "ACTOR", "ACTION", "ABOUT", "DECISION"], ...rows]);
+  out.line(indent + out.paint("bold", head));
+  for (const [i, line] of lines.entries()) {
+    const denied = newestFirst.at(-1 - i)?.decision?.outcome === "deny";
+    out.line(indent + (denied ? out.paint("red", line) : line));
+  }
+}
+
+function toRow(record: AuditRecord): string[] {
+  const { seq, ts, actor, action, kind, count } = record;
+  const times = count > 1 ? ` ×${count}` : "";
+  return [
+    String(seq),
+    `${ts.wall.slice(0, 10)} ${ts.wall.slice(11, 23)}`,
+    visible(`${actor.type.toLowerCase()}:${actor.id}`),
+    `${kind === "outcome" ? "outcome" : visible(action)}${times}`,
+    visible(record.job_id ?? (record.resource ? `${record.resource.type} ${record.resource.id}` : "-")),
+    shorten(visible(detailOf(record)), detailColumns),
+  ];
+}
+
+function detailOf({ decision, outcome }: AuditRecord): string {
+  if (decision) return `${decision.outcome} by ${decision.policies.join(", ") || "default"}`;
+  if (!outcome) return "-";
+  const reason = outcome.reason ? ` (${outcome.reason})` : "";
+  return `${outcome.from ?? "new"} → ${outcome.to}${reason}`;
+}

@@ -1,0 +1,63 @@
+// An error, told to a person: what happened, why, what to do next, and on the last line the request id that the service's
+// log knows it by. With --json the problem document itself. Answers the exit code.
+import { exitCodeOfStatus, exitCodes, Failure, UsageError } from "./failure.ts";
+import { type Output, printJsonLine } from "./terminal.ts";
+import { visible, visibleLines } from "./text.ts";
+
+export interface ReportOptions {
+  /** Name of the command, where it is known. */
+  command: string | undefined;
+  json: boolean;
+}
+
+/** Tells what went wrong and answers the exit code for it. */
+export async function reportError(err: Output, error: unknown, { command, json }: ReportOptions): Promise<number> {
+  if (error instanceof UsageError) {
+    tell(err, visible(error.message), [], `see \`aether${command ? ` ${command}` : ""} --help\``);
+    return exitCodes.usage;
+  }
+  if (error instanceof Failure) {
+    const [title = "", ...details] = visibleLines(error.message).split("\n");
+    tell(err, title, details, error.next);
+    return error.exitCode;
+  }
+  if (error instanceof Error && error.name === "ConnectError") {
+    tell(err, visible(error.message), []);
+    return exitCodes.unavailable;
+  }
+  return reportProblem(err, error, json);
+}
+
+async function reportProblem(err: Output, error: unknown, json: boolean): Promise<number> {
+  const { ProblemError, problems } = await import("@aether/contracts");
+  if (!(error instanceof ProblemError)) {
+    tell(err, visible(error instanceof Error ? error.message : String(error)), causes(error));
+    return exitCodes.broken;
+  }
+  const { problem, slug } = error;
+  if (json) printJsonLine(err, problem);
+  else {
+    const { decision, errors } = problem;
+    const faults = errors?.map(({ path, message }) => (path ? `${path}: ${message}` : message));
+    const details = decision
+      ? [decision.reason, `denied by ${decision.policies.join(", ") || "default: no policy allows it"}`]
+      : (faults ?? [problem.detail ?? ""]);
+    tell(err, visible(problem.title), details.filter(Boolean).map(visible), problems[slug].mend);
+    const id = problem.instance?.replace("urn:aether:request:", "");
+    if (id) err.line(`  request ${visible(id)}`);
+  }
+  return exitCodeOfStatus(problem.status);
+}
+
+function causes(error: unknown): string[] {
+  const found: string[] = [];
+  for (let at = error; at instanceof Error && at.cause instanceof Error; at = at.cause)
+    found.push(visible(at.cause.message));
+  return found;
+}
+
+function tell(err: Output, title: string, details: readonly string[], next?: string): void {
+  err.line(`${err.paint("red", "aether:")} ${title}`);
+  for (const detail of details) err.line(`  ${detail}`);
+  if (next) err.line(`  ${err.paint("dim", "→")} ${next}`);
+}

@@ -1,0 +1,46 @@
+// Where output goes. Results go to stdout, everything said about them to stderr; colour and movement only where a person
+// looks, so that a pipe and a log file get plain text.
+import { styleText } from "node:util";
+
+type Format = Parameters<typeof styleText>[0];
+
+export interface Output {
+  readonly isTerminal: boolean;
+  /** How wide a line may be; unlimited where nobody looks. */
+  readonly columns: number;
+  write(data: string | Uint8Array): void;
+  line(text?: string): void;
+  /** The text in a format, where formats are shown. */
+  paint(format: Format, text: string): string;
+}
+
+export interface Terminal {
+  readonly out: Output;
+  readonly err: Output;
+  /** Aborted when what is written here is read by nobody any more. */
+  readonly closed: AbortSignal;
+}
+
+/** Wraps a standard stream. */
+export function createOutput(stream: NodeJS.WriteStream): Output {
+  const isTerminal = stream.isTTY === true;
+  return {
+    isTerminal,
+    get columns() {
+      return isTerminal ? (stream.columns ?? 80) : Number.POSITIVE_INFINITY;
+    },
+    write: (data) => void stream.write(data),
+    line: (text = "") => void stream.write(`${text}\n`),
+    paint: (format, text) => styleText(format, text, { stream }),
+  };
+}
+
+/** Prints a value as one JSON document: readable on a terminal, one line in a pipe. */
+export function printJson(out: Output, value: unknown): void {
+  out.line(JSON.stringify(value, null, out.isTerminal ? 2 : 0));
+}
+
+/** Prints a value as one line of NDJSON. */
+export function printJsonLine(out: Output, value: unknown): void {
+  out.line(JSON.stringify(value));
+}
