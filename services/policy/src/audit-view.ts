@@ -1,7 +1,8 @@
 // The audit log as a table, newest first and by whatever it is asked for. It is a view: lists are read from it, nothing else.
 // What has left the stream is in the segments; a view that is made anew takes it from there.
-import { readFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import type { DatabaseSync, SQLInputValue, StatementSync } from "node:sqlite";
+import { setImmediate } from "node:timers/promises";
 import type { Bus } from "@aether/bus";
 import { AuditRecord, type listAudit, ProblemError, type Reply, type Request } from "@aether/contracts";
 import { openView } from "@aether/view";
@@ -21,6 +22,7 @@ const layout = `
   CREATE INDEX by_kind ON record (kind, seq);
 `;
 const insertRecord = "INSERT OR IGNORE INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+const linesAtOnce = 200;
 const catchUpMs = 2000;
 const Cursor = z.coerce.number().int().positive();
 
@@ -31,7 +33,6 @@ export interface AuditView extends AsyncDisposable {
 
 /** Opens the view and follows the log. */
 export async function openAuditView(options: { bus: Bus; file: string; segmentsDir: string }): Promise<AuditView> {
-  const sealed = await listSegments(options.segmentsDir);
   let statement: { database: DatabaseSync; insert: StatementSync } | null = null;
   const view = await openView({
     bus: options.bus,
@@ -40,33 +41,53 @@ export async function openAuditView(options: { bus: Bus; file: string; segmentsD
     subject: auditSubject,
     layout,
     apply(database, message) {
-      if (statement?.database !== database) {
-        statement = { database, insert: database.prepare(insertRecord) };
-        if (isEmpty(database)) {
-          for (const { file } of sealed) insertLines(statement.insert, readFileSync(file, "utf8"));
-        }
-      }
-      if (message.data) insertLines(statement.insert, new TextDecoder().decode(message.data));
+      if (statement?.database !== database) statement = { database, insert: database.prepare(insertRecord) };
+      if (message.data) insertLines(statement.insert, new TextDecoder().decode(message.data).split("\n"));
     },
   });
+  const ended = new AbortController();
+  const state = { filled: false };
+  const filling = fillFromSegments(view.database, options.segmentsDir, ended.signal).then(
+    () => {
+      state.filled = true;
+    },
+    (error: unknown) => options.bus.log.error({ err: error }, "sealed audit records could not be listed"),
+  );
   return {
     async list(request, sequence) {
-      if (!(await view.reach(sequence, catchUpMs))) {
-        throw new ProblemError("unavailable", { detail: "the audit view lags behind", retry_after_ms: 1000 });
+      if (!state.filled || !(await view.reach(sequence, catchUpMs))) {
+        throw new ProblemError("unavailable", { detail: "the audit view is catching up", retry_after_ms: 1000 });
       }
       return listPage(view.database, request);
     },
-    [Symbol.asyncDispose]: () => view[Symbol.asyncDispose](),
+    async [Symbol.asyncDispose]() {
+      ended.abort();
+      await filling;
+      await view[Symbol.asyncDispose]();
+    },
   };
 }
 
-function isEmpty(database: DatabaseSync): boolean {
-  return database.prepare("SELECT 1 FROM record LIMIT 1").get() === undefined;
+/** Takes what the view lacks at its old end from the segments, newest first and in small steps: decisions go on meanwhile. */
+async function fillFromSegments(database: DatabaseSync, segmentsDir: string, ended: AbortSignal): Promise<void> {
+  const insert = database.prepare(insertRecord);
+  const oldest = () =>
+    Number(database.prepare("SELECT min(seq) AS oldest FROM record").get()?.oldest ?? Number.MAX_VALUE);
+  for (const { file, seal } of (await listSegments(segmentsDir)).reverse()) {
+    if (seal.first_seq >= oldest()) continue;
+    const lines = (await readFile(file, "utf8")).split("\n").slice(0, -1).reverse();
+    for (let at = 0; at < lines.length && !ended.aborted; at += linesAtOnce) {
+      database.exec("BEGIN");
+      insertLines(insert, lines.slice(at, at + linesAtOnce));
+      database.exec("COMMIT");
+      await setImmediate();
+    }
+    if (ended.aborted) return;
+  }
 }
 
-function insertLines(insert: StatementSync, text: string): void {
-  for (const line of text.split("\n")) {
-    if (line === "") continue;
+function insertLines(insert: StatementSync, lines: readonly string[]): void {
+  for (const line of lines) {
     const { seq, actor, action, job_id, intent_id, decision, kind } = toRecord(line);
     insert.run(seq, principalNameOf(actor), action, job_id, intent_id, decision?.outcome ?? null, kind, line);
   }

@@ -19,7 +19,7 @@ export const PolicyConfig = z.object({
     .number()
     .int()
     .min(1024)
-    .default(64 * MIB)
+    .default(16 * MIB)
     .describe("Unsealed bytes that are sealed into a segment; half of the stream where that is less"),
   AETHER_LOG_FILE: z.string().optional().describe("Log file; standard error where absent"),
 });

@@ -17,7 +17,6 @@ export interface ChainEnd {
 export const chainStart: ChainEnd = { seq: 0, hash: "0".repeat(64) };
 
 const bootId = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
-const encoder = new TextEncoder();
 
 /** A draft with what most records leave empty. */
 export function createDraft(fields: Pick<Draft, "kind" | "actor" | "action"> & Partial<Draft>): Draft {
@@ -54,16 +53,38 @@ export interface Prepared {
 
 const placeBytes = 200; // `"hash":"…","prev":"…","seq":…` and a newline
 
-/** Writes a draft's canonical text, leaving out its place. */
+/**
+ * Writes a draft's canonical text, leaving out its place. Every object is made anew with its keys in order, so that
+ * JSON.stringify writes what `canonicalJson` would, at a fraction of its cost.
+ */
 export function prepare(draft: Draft): Prepared {
-  const text = (...keys: (keyof Draft)[]) => keys.map((key) => `"${key}":${canonicalJson(draft[key])},`).join("");
+  const { action, count, id, intent_id, job_id, kind, note } = draft;
+  const { gid, pid, type, uid, via } = draft.actor;
+  const { boot_id, monotonic_ns, wall } = draft.ts;
+  const actor = { gid, id: draft.actor.id, pid, type, uid, via };
+  const outcome = draft.outcome && inOrder(draft.outcome, ["at", "attempt", "from", "reason", "to"]);
+  const decision = draft.decision && inOrder(draft.decision, ["outcome", "policies", "policy_version", "reason"]);
+  const resource = draft.resource && inOrder(draft.resource, ["id", "type"]);
+  const { digest, request_id, source } = draft.provenance;
+  const provenance = { digest, request_id, source: source && inOrder(source, ["sequence", "stream"]) };
+  const text = (fields: object) => JSON.stringify(fields).slice(1, -1);
   const pieces = [
-    text("action", "actor", "count", "decision"),
-    text("id", "intent_id", "job_id", "kind", "note", "outcome"),
-    text("provenance", "resource"),
-    text("ts").slice(0, -1),
+    `${text({ action, actor, count, decision })},`,
+    `${text({ id, intent_id, job_id, kind, note, outcome })},`,
+    `${text({ provenance, resource })},`,
+    text({ ts: { boot_id, monotonic_ns, wall } }),
   ] as const;
-  return { pieces, sizeBytes: encoder.encode(pieces.join("")).length + placeBytes };
+  return { pieces, sizeBytes: pieces.reduce((sum, piece) => sum + Buffer.byteLength(piece), placeBytes) };
+}
+
+/** The object with these keys, which are all of its keys, in this order. */
+function inOrder<T extends object, const K extends readonly (keyof T)[]>(
+  object: T,
+  keys: Exclude<keyof T, K[number]> extends never ? K : never,
+): Partial<T> {
+  const ordered: Partial<T> = {};
+  for (const key of keys) ordered[key] = object[key];
+  return ordered;
 }
 
 /** The line of a record that follows `end`, and the chain's new end. */

@@ -14,7 +14,7 @@ import type { Space } from "./space.ts";
 
 const sealShare = 0.5;
 const lookEveryMs = 1000;
-const segmentMaxBytes = 64 * 1024 * 1024;
+const segmentMaxBytes = 16 * 1024 * 1024;
 
 export interface SealerOptions {
   bus: Bus;

@@ -79,7 +79,7 @@ export function startTally(
   };
   /** Waits for a write under way, so that nothing is added to counts that are being stored. */
   const admit = async () => {
-    if (await state.writing) {
+    if (state.writing !== null) {
       const leftMs = patienceMs - (performance.now() - state.since);
       if (leftMs <= 0 || !(await settlesWithin(state.writing, leftMs))) throw refused();
     }
