@@ -4,7 +4,8 @@ import { readFileSync } from "node:fs";
 import { limits } from "@aether/contracts";
 import type { Logger } from "@aether/telemetry";
 import { type JetStreamClient, type JetStreamManager, jetstream, jetstreamManager } from "@nats-io/jetstream";
-import { connect, type NatsConnection, nkeyAuthenticator } from "@nats-io/transport-node";
+import { connect, type NatsConnection } from "@nats-io/transport-node";
+import { seedAuthenticator } from "./nkey.ts";
 
 export interface BusOptions {
   /** `nats://host:port`, or several separated by commas. */
@@ -34,7 +35,7 @@ export async function connectBus(options: BusOptions): Promise<Bus> {
   const nats = await connect({
     servers: options.server.split(","),
     name: options.user,
-    authenticator: nkeyAuthenticator(new TextEncoder().encode(readFileSync(options.seedFile, "utf8").trim())),
+    authenticator: seedAuthenticator(readFileSync(options.seedFile, "utf8")),
     inboxPrefix: `_INBOX.${options.user}`,
     maxReconnectAttempts: -1,
     waitOnFirstConnect: true,

@@ -3,6 +3,7 @@
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { nkeys } from "@nats-io/transport-node";
+import { publicKeyOf } from "./nkey.ts";
 import { imports, type UserSpec, users } from "./topology.ts";
 
 const MIB = 1024 * 1024;
@@ -87,5 +88,5 @@ function publicKey(keysDir: string, user: string): string {
     writeFileSync(file, nkeys.createUser().getSeed(), { mode: 0o600, flag: "wx" });
   }
   chmodSync(file, 0o600);
-  return nkeys.fromSeed(new TextEncoder().encode(readFileSync(file, "utf8").trim())).getPublicKey();
+  return publicKeyOf(readFileSync(file, "utf8"));
 }
