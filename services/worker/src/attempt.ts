@@ -252,7 +252,7 @@ function ended(
     oom_killed: usage.oomKills > 0,
     runtime_ms: runtimeMs,
     usage: {
-      cpu_ms: usage.cpuMs,
+      cpu_ms: Math.round(usage.cpuMs),
       memory_peak_bytes: usage.memoryPeakBytes,
       io_read_bytes: usage.ioReadBytes,
       io_write_bytes: usage.ioWriteBytes,

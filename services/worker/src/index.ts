@@ -13,13 +13,13 @@ import {
   renewWorker,
   reportAttempt,
 } from "@aether/contracts";
-import { type Driver, reapIncarnations, startBubblewrapDriver } from "@aether/sandbox";
+import { type Driver, groupPath, reapIncarnations, startBubblewrapDriver } from "@aether/sandbox";
 import type { Logger } from "@aether/telemetry";
 import { type Attempt, type AttemptParts, startAttempt } from "./attempt.ts";
 import type { WorkerConfig } from "./config.ts";
 import { type Lease, startLease } from "./lease.ts";
 import { startOffers } from "./offers.ts";
-import { bootNowMs, readWardenAlive, writeDeadline } from "./warden.ts";
+import { bootNowMs, isExpired, readWardenAlive, removeDeadline, writeDeadline } from "./warden.ts";
 
 export { WorkerConfig } from "./config.ts";
 
@@ -35,10 +35,7 @@ export async function startWorker(
 ): Promise<AsyncDisposable> {
   await using stack = new AsyncDisposableStack();
   const incarnation = createId("wrk");
-  await reapIncarnations(config.AETHER_WORKER_INSTANCE, {
-    stateDir: config.AETHER_WORKER_STATE_DIR,
-    runDir: config.AETHER_WORKER_RUN_DIR,
-  });
+  await reapIncarnations({ ...placesOf(config), incarnation });
   const bus = stack.use(
     await connectBus({
       server: config.AETHER_NATS_URL,
@@ -67,6 +64,8 @@ export async function startWorker(
     onLost(why);
   }
 
+  const group = probe.usable ? groupPath({ instance: config.AETHER_WORKER_INSTANCE, incarnation }) : null;
+  stack.defer(() => removeDeadline(config.AETHER_WORKER_RUN_DIR, incarnation));
   const lease: Lease = stack.use(
     await startLease({
       renew: (input) =>
@@ -78,13 +77,9 @@ export async function startWorker(
           stopping,
         })),
       bootNowMs,
-      writeDeadline: (deadlineMs) =>
-        writeDeadline(
-          config.AETHER_WORKER_RUN_DIR,
-          incarnation,
-          deadlineMs,
-          `aether-${config.AETHER_WORKER_INSTANCE}/${incarnation}`,
-        ),
+      writeDeadline: (deadlineMs) => {
+        if (group) writeDeadline(config.AETHER_WORKER_RUN_DIR, incarnation, deadlineMs, group);
+      },
       onOrders: (orders) => {
         for (const { job_id, attempt, order, grace_ms } of orders) {
           const held = attempts.get(job_id);
@@ -112,7 +107,7 @@ export async function startWorker(
         await attempt.done;
         if (attempts.get(claim.job_id) === attempt) attempts.delete(claim.job_id);
       },
-      mayStart: () => lease.isHeld(),
+      mayStart: () => lease.isHeld() && !isExpired(config.AETHER_WORKER_RUN_DIR, incarnation),
       onGone: lose,
       log,
     }),
@@ -137,24 +132,29 @@ export async function startWorker(
   };
 }
 
+type PlaceConfig = Pick<WorkerConfig, "AETHER_WORKER_INSTANCE" | "AETHER_WORKER_STATE_DIR" | "AETHER_WORKER_RUN_DIR">;
+
 /** Starts the driver this host can use. */
 export function startDriver(
-  config: Pick<
-    WorkerConfig,
-    "AETHER_WORKER_INSTANCE" | "AETHER_WORKER_STATE_DIR" | "AETHER_WORKER_RUN_DIR" | "AETHER_WORKER_WARM_DISKS"
-  >,
+  config: PlaceConfig & Pick<WorkerConfig, "AETHER_WORKER_WARM_DISKS">,
   incarnation: string,
   log: Logger,
 ): Promise<Driver> {
   const { AETHER_WORKER_WARM_DISKS: warmDisks } = config;
   return startBubblewrapDriver({
+    ...placesOf(config),
     incarnation,
-    instance: config.AETHER_WORKER_INSTANCE,
-    stateDir: config.AETHER_WORKER_STATE_DIR,
-    runDir: config.AETHER_WORKER_RUN_DIR,
     ...(warmDisks === undefined ? {} : { warmDisks }),
     log: (message, fields) => log.info(fields, message),
   });
+}
+
+function placesOf(config: PlaceConfig) {
+  return {
+    instance: config.AETHER_WORKER_INSTANCE,
+    stateDir: config.AETHER_WORKER_STATE_DIR,
+    runDir: config.AETHER_WORKER_RUN_DIR,
+  };
 }
 
 function capacityOf(config: WorkerConfig): Capacity {
