@@ -38,7 +38,8 @@ interface Context {
   closing: AbortSignal;
   heartbeatMs: number;
   retryForMs: number;
-  openApi: unknown;
+  /** Made when it is first asked for: it takes longer than everything else at the start. */
+  openApi: () => unknown;
 }
 
 /** Serves the HTTP API until disposed. */
@@ -50,7 +51,7 @@ export async function startGateway(options: GatewayOptions, overrides: GatewayOv
     closing: closing.signal,
     heartbeatMs: overrides.heartbeatMs ?? limits.followHeartbeatMs,
     retryForMs: overrides.retryForMs ?? retryForMs,
-    openApi: createOpenApi(version),
+    openApi: once(() => createOpenApi(version)),
   };
   const server = createProblemServer({
     handle: (exchange) => handle(context, exchange),
@@ -128,8 +129,16 @@ async function answer(context: Context, exchange: Exchange, { route, params, sea
     case "/version":
       return writeJson(exchange.response, 200, { version, api: "v0", node: process.versions.node } satisfies Version);
     case "/openapi.json":
-      return writeJson(exchange.response, 200, context.openApi);
+      return writeJson(exchange.response, 200, context.openApi());
   }
+}
+
+function once<T>(make: () => T): () => T {
+  let made: { value: T } | undefined;
+  return () => {
+    made ??= { value: make() };
+    return made.value;
+  };
 }
 
 function splitTarget(target: string): [string, string] {
