@@ -1,0 +1,173 @@
+import type { Action, DecisionContext, Principal } from "@aether/contracts";
+import { describe, expect, it } from "vitest";
+import { type Engine, openEngine, type Question } from "./engine.ts";
+import { type PolicyFiles, readPolicyFiles } from "./policy-files.ts";
+
+const member: Principal = { type: "User", id: "1000", roles: ["member"] };
+const operator: Principal = { type: "User", id: "0", roles: ["operator"] };
+const nobody: Principal = { type: "User", id: "65534", roles: [] };
+const agent: Principal = { type: "Agent", id: "aurora", roles: [] };
+const worker: Principal = { type: "Worker", id: "host-a", roles: [] };
+const week = 7 * 24 * 60 * 60 * 1000;
+
+const shipped = await readPolicyFiles(null);
+const withText = (text: string): PolicyFiles => ({ ...shipped, texts: [...shipped.texts, ["own.cedar", text]] });
+const own = "user:1000";
+const other = "user:1001";
+
+function about(action: Action, owner: string | null, context: DecisionContext = {}): Omit<Question, "principal"> {
+  const type = action.endsWith("_audit")
+    ? "Audit"
+    : action === "check_policy"
+      ? "Policy"
+      : action === "list_jobs"
+        ? "Jobs"
+        : "Job";
+  return { action, resource: { type, owner, labels: {} }, context };
+}
+
+const table: [string, Principal, Omit<Question, "principal">, "allow" | "deny", string][] = [
+  ["a member submits", member, about("submit_job", own, { timeout_ms: 1000 }), "allow", "own-jobs"],
+  ["a member submits for another", member, about("submit_job", other), "deny", ""],
+  ["a member's job starts", member, about("start_job", own, { timeout_ms: week, attempt: 1 }), "allow", "own-jobs"],
+  ["a job over a week", member, about("submit_job", own, { timeout_ms: week + 1 }), "deny", "limit-timeout"],
+  [
+    "an operator's job over a week",
+    operator,
+    about("submit_job", "user:0", { timeout_ms: week + 1 }),
+    "deny",
+    "limit-timeout",
+  ],
+  ["a start over a week", member, about("start_job", own, { timeout_ms: week + 1 }), "deny", "limit-timeout"],
+  ["a member reads", member, about("read_job", own), "allow", "own-jobs"],
+  ["a member reads another's", member, about("read_job", other), "deny", ""],
+  ["a member reads nobody's", member, about("read_job", null), "deny", ""],
+  ["a member reads another's log", member, about("read_logs", other), "deny", ""],
+  ["a member stops", member, about("stop_job", own), "allow", "own-jobs"],
+  ["a member kills another's", member, about("kill_job", other), "deny", ""],
+  ["a member lists", member, about("list_jobs", own), "allow", "list-and-ask"],
+  ["a member asks policy", member, about("check_policy", own), "allow", "list-and-ask"],
+  ["a member reads the audit log", member, about("read_audit", own), "deny", "audit-for-operators"],
+  ["a member verifies the audit log", member, about("verify_audit", own), "deny", "audit-for-operators"],
+  ["an operator reads another's", operator, about("read_job", other), "allow", "operators-read"],
+  ["an operator reads another's log", operator, about("read_logs", other), "allow", "operators-read"],
+  ["an operator kills another's", operator, about("kill_job", other), "deny", ""],
+  ["an operator reads the audit log", operator, about("read_audit", "user:0"), "allow", "operators-read"],
+  ["an operator verifies the audit log", operator, about("verify_audit", "user:0"), "allow", "operators-read"],
+  ["who has no role submits", nobody, about("submit_job", "user:65534"), "deny", ""],
+  ["who has no role reads what is theirs", nobody, about("read_job", "user:65534"), "deny", ""],
+  ["an agent without a role", agent, about("submit_job", "agent:aurora"), "deny", ""],
+  ["a worker", worker, about("read_job", "worker:host-a"), "deny", ""],
+];
+
+describe("the shipped policies", () => {
+  const engine = openEngine(shipped);
+
+  it.each(table)("%s", (_, principal, question, outcome, policy) => {
+    const verdict = engine.judge({ principal, ...question });
+    expect(verdict.outcome).toBe(outcome);
+    if (policy) expect(verdict.policies).toContain(policy);
+    else expect(verdict.reason).toBe(`no policy permits ${question.action}`);
+  });
+
+  it("validate without a warning", () => {
+    expect(openEngine(shipped).load(shipped)).toEqual([]);
+  });
+
+  it.each([
+    ["of the wrong type", about("submit_job", own, { timeout_ms: "long" })],
+    ["that the schema does not know", about("submit_job", own, { nice: true })],
+    ["of another action", about("read_job", own, { timeout_ms: 1 })],
+    ["that claims an approval", about("submit_job", own, { approval: "me" })],
+  ])("deny a context %s", (_, question) => {
+    const verdict = engine.judge({ principal: member, ...question });
+    expect(verdict).toMatchObject({ outcome: "deny", policies: [] });
+    expect(verdict.reason).toMatch(/^policy cannot judge this/);
+  });
+
+  it("deny an action on a resource that it is not about", () => {
+    const resource = { type: "Audit" as const, owner: own, labels: {} };
+    expect(engine.judge({ principal: operator, action: "kill_job", resource, context: {} }).outcome).toBe("deny");
+  });
+
+  it("deny a principal of a type that they do not know", () => {
+    const job: Principal = { type: "Job", id: "job_1", roles: ["operator"] };
+    expect(engine.judge({ principal: job, ...about("read_job", "job:job_1") }).outcome).toBe("deny");
+  });
+});
+
+describe("a set of policies", () => {
+  const permitAll = (id: string, rest = "") => `@id("${id}") @reason("r") permit (principal, action, resource)${rest};`;
+  const judged = (engine: Engine) => engine.judge({ principal: member, ...about("submit_job", other) }).outcome;
+
+  it.each([
+    ["an unknown attribute", permitAll("x", " when { resource.colour == 1 }"), /colour/],
+    ["an optional attribute that is not asked for first", permitAll("x", ' when { resource.owner == "a" }'), /owner/],
+    ["an unknown type", '@id("x") @reason("r") permit (principal == Aether::Wizard::"a", action, resource);', /Wizard/],
+    ["no id", "permit (principal, action, resource);", /@id/],
+    ["no reason", '@id("x") permit (principal, action, resource);', /@reason/],
+    ["an id that is taken", permitAll("own-jobs"), /two policies/],
+    [
+      "a single job by its id",
+      '@id("x") @reason("r") permit (principal, action, resource == Aether::Job::"job_1");',
+      /single/,
+    ],
+    ["a template", '@id("x") @reason("r") permit (principal == ?principal, action, resource);', /templates/],
+    ["no Cedar", "allow everything please", /own\.cedar/],
+  ])("with %s is refused and the old one answers", (_, text, message) => {
+    const engine = openEngine(shipped);
+    const { version } = engine;
+    expect(() => engine.load(withText(text))).toThrow(message);
+    expect(engine.version).toBe(version);
+    expect(judged(engine)).toBe("deny");
+  });
+
+  it("answers as soon as it is loaded, over what was judged before", () => {
+    const engine = openEngine(shipped);
+    expect(judged(engine)).toBe("deny");
+    engine.load(withText(permitAll("all")));
+    expect(judged(engine)).toBe("allow");
+    engine.load(withText(`@id("none") @reason("closed today") forbid (principal, action, resource);`));
+    expect(engine.judge({ principal: member, ...about("submit_job", own) })).toMatchObject({
+      outcome: "deny",
+      reason: "closed today",
+    });
+    engine.load(shipped);
+    expect(judged(engine)).toBe("deny");
+  });
+
+  it("denies when a policy cannot be evaluated, also where another one permits", () => {
+    const overflow = "context has timeout_ms && context.timeout_ms * 9223372036854775807 < 0";
+    const text = `@id("broken") @reason("r") forbid (principal, action == Aether::Action::"submit_job", resource) when { ${overflow} };`;
+    const engine = openEngine(withText(text));
+    const verdict = engine.judge({ principal: member, ...about("submit_job", own, { timeout_ms: 1000 }) });
+    expect(verdict).toMatchObject({ outcome: "deny", policies: [] });
+    expect(verdict.reason).toMatch(/broken/);
+  });
+
+  it("asks where a person's yes would allow it, unless something forbids it all the same", () => {
+    const text =
+      '@id("with-yes") @reason("needs a yes") permit (principal, action == Aether::Action::"submit_job", resource) when { context has approval };';
+    const engine = openEngine(withText(text));
+    const submit = (timeoutMs: number) =>
+      engine.judge({ principal: nobody, ...about("submit_job", own, { timeout_ms: timeoutMs }) });
+    expect(submit(1000)).toEqual({ outcome: "ask", reason: "needs a yes", policies: ["with-yes"] });
+    expect(submit(week + 1).outcome).toBe("deny");
+  });
+
+  it("sees labels", () => {
+    const text =
+      '@id("shared") @reason("r") permit (principal in Aether::Role::"member", action == Aether::Action::"read_job", resource) when { resource.hasTag("share") && resource.getTag("share") == "all" };';
+    const engine = openEngine(withText(text));
+    const read = (labels: Record<string, string>) =>
+      engine.judge({
+        principal: member,
+        action: "read_job",
+        resource: { type: "Job", owner: other, labels },
+        context: {},
+      });
+    expect(read({ share: "all" }).outcome).toBe("allow");
+    expect(read({ share: "none" }).outcome).toBe("deny");
+    expect(read({}).outcome).toBe("deny");
+  });
+});
