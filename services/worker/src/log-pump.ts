@@ -84,7 +84,7 @@ export function startLogPump(stdout: Readable, stderr: Readable, options: LogPum
       pending.lines++;
     }
     kick();
-    while (sending) await sending;
+    while (sending !== null) await sending;
     finished.resolve({ last_seq: seq, bytes, truncated: dropped !== null });
   }
 
