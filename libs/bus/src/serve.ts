@@ -8,6 +8,7 @@
 // - No answer from policy, a late or a malformed one: 503, and nothing has happened.
 // - Disposing stops new requests, lets the running ones answer, flushes, and only then lets the connection close.
 import {
+  createId,
   type Decided,
   type DecideReply,
   type DecisionContext,
@@ -44,7 +45,7 @@ export interface Call<L = unknown> {
   traceparent: string | undefined;
   /** Bytes behind the request, for operations that carry them. */
   bytes: Uint8Array;
-  /** The id for what the operation makes; the same again for a retry with the same Idempotency-Key. */
+  /** The id of what the operation makes, where it makes something; the same again for a retry with its Idempotency-Key. */
   createdId: string | null;
   /** What `load` found. */
   loaded: L;
@@ -202,7 +203,7 @@ async function run(served: Served, operation: Operation, implementation: AnyHand
           operation.creates,
         )
       : null;
-  const createdId = claimed?.createdId ?? null;
+  const createdId = claimed?.createdId ?? (operation.creates ? createId(operation.creates) : null);
   const intentId = implementation.intentId?.(request) ?? envelope.intent_id ?? null;
   const loaded = (await implementation.load?.(request)) ?? null;
   const decision = await authorise(served, operation, implementation, {

@@ -1,0 +1,249 @@
+// The whole system for a test: nats-server and every service as a process of its own, in a temporary home, so that each can
+// be killed, frozen and started again alone. Nothing is supervised unless the test asks for it.
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { chmodSync, existsSync, mkdirSync, openSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { type Bus, seedFile } from "@aether/bus";
+import { type Client, createClient, createUnixTransport } from "@aether/client";
+import { startNats, type TestNats, tempDir, waitFor } from "@aether/testkit";
+
+export type ProgramName = "policy" | "jobs" | "jobs2" | "gateway" | "warden" | "worker";
+
+export interface AetherOptions {
+  /** Without a worker (and its warden) nothing runs: for what only queues. */
+  worker?: boolean;
+  /** A second instance of the jobs service. */
+  secondJobs?: boolean;
+  /** Started again whenever they end, as a supervisor would. */
+  supervised?: boolean;
+  /** More environment, by program. */
+  environment?: Partial<Record<ProgramName, Record<string, string>>>;
+  /** Put before `node`, such as faketime. */
+  prefix?: Partial<Record<ProgramName, string[]>>;
+  storeBytes?: number;
+}
+
+export interface Program {
+  readonly pid: number;
+  readonly isRunning: boolean;
+  /** Ends it (SIGKILL where nothing else is said) and waits until it is gone. */
+  kill(signal?: "SIGKILL" | "SIGTERM"): Promise<void>;
+  freeze(): void;
+  thaw(): void;
+  /** Starts it again after its end. */
+  start(): void;
+}
+
+export interface Aether extends AsyncDisposable {
+  home: string;
+  socket: string;
+  client: Client;
+  nats: TestNats;
+  /** Names this system's sandboxes on the host. */
+  instance: string;
+  programs: Record<ProgramName, Program>;
+  /** Connects as one of the bus users. */
+  connect(user: string): Promise<Bus>;
+  /** What a program has logged. */
+  log(name: ProgramName): string;
+  /** Waits until every service answers. */
+  ready(): Promise<void>;
+}
+
+const root = join(import.meta.dirname, "..");
+const host = "host-a";
+const upMs = 20_000;
+let systems = 0;
+
+/** Starts everything and waits until it is up, with a worker that takes jobs. */
+export async function startAether(options: AetherOptions = {}): Promise<Aether> {
+  await using stack = new AsyncDisposableStack();
+  const home = stack.use(tempDir()).path;
+  chmodSync(home, 0o755); // the gateway's socket lies in it
+  const nats = stack.use(
+    await startNats({ hosts: [host], ...(options.storeBytes && { storeBytes: options.storeBytes }) }),
+  );
+  for (const folder of ["policy", "checkpoints", "jobs", "run", "log"]) mkdirSync(join(home, folder), { mode: 0o700 });
+  const instance = `t${process.pid.toString(36)}x${(systems++).toString(36)}`;
+  const socket = join(home, "aetherd.sock");
+  const specs = programSpecs(home, nats, instance, socket);
+  const programs = {} as Record<ProgramName, ManagedProgram>;
+  for (const name of Object.keys(specs) as ProgramName[]) {
+    const { main, env } = specs[name];
+    programs[name] = createProgram({
+      command: [...(options.prefix?.[name] ?? []), process.execPath, join(root, main)],
+      env: {
+        PATH: process.env.PATH ?? "",
+        ...compileCache(),
+        AETHER_LOG_FILE: join(home, "log", `${name}.jsonl`),
+        ...env,
+        ...options.environment?.[name],
+      },
+      outputFile: join(home, "log", `${name}.out`),
+      supervised: options.supervised ?? false,
+    });
+  }
+  const wanted = (Object.keys(specs) as ProgramName[]).filter(
+    (name) =>
+      (name !== "jobs2" || options.secondJobs) &&
+      ((name !== "worker" && name !== "warden") || options.worker !== false),
+  );
+  // In reverse: the worker leaves before what it reports to.
+  stack.defer(async () => {
+    for (const name of ["gateway", "worker", "warden", "jobs2", "jobs", "policy"] as const) await programs[name].end();
+  });
+  for (const name of wanted) programs[name].start();
+
+  const client = createClient(createUnixTransport(socket));
+  const log = (name: ProgramName) =>
+    ["jsonl", "out"]
+      .map((ending) => join(home, "log", `${name}.${ending}`))
+      .filter(existsSync)
+      .map((file) => readFileSync(file, "utf8"))
+      .join("\n");
+  const ready = async () => {
+    await waitFor(
+      "every service to be up",
+      async () => (await client.health()).services.every((service) => service.up),
+      upMs,
+    );
+    if (options.worker !== false)
+      await waitFor("the worker to take jobs", () => log("worker").includes("worker takes jobs"), upMs);
+  };
+  try {
+    await ready();
+  } catch (error) {
+    throw new Error(
+      `the system did not come up:\n${wanted.map((name) => `--- ${name}\n${log(name).slice(-1500)}`).join("\n")}`,
+      { cause: error },
+    );
+  }
+  const running = stack.move();
+  return {
+    home,
+    socket,
+    client,
+    nats,
+    instance,
+    programs,
+    connect: (user) => nats.connect(user),
+    log,
+    ready,
+    [Symbol.asyncDispose]: () => running.disposeAsync(),
+  };
+}
+
+function programSpecs(
+  home: string,
+  nats: TestNats,
+  instance: string,
+  socket: string,
+): Record<ProgramName, { main: string; env: Record<string, string> }> {
+  const seed = (user: string) => seedFile(nats.keysDir, user);
+  const at = (name: string) => join(home, name);
+  const url = { AETHER_NATS_URL: nats.url };
+  const jobs = (view: string) => ({
+    main: "services/jobs/src/main.ts",
+    env: {
+      ...url,
+      AETHER_JOBS_SEED_FILE: seed("jobs"),
+      AETHER_JOBS_VIEW_FILE: at(view),
+      AETHER_JOBS_RECONCILE_MS: "250",
+    },
+  });
+  const sandbox = {
+    AETHER_WORKER_INSTANCE: instance,
+    AETHER_WORKER_STATE_DIR: at("jobs"),
+    AETHER_WORKER_RUN_DIR: at("run"),
+  };
+  return {
+    policy: {
+      main: "services/policy/src/main.ts",
+      env: {
+        ...url,
+        AETHER_POLICY_SEED_FILE: seed("policy"),
+        AETHER_POLICY_AUDIT_SEED_FILE: seed("policy-audit"),
+        AETHER_POLICY_DATA_DIR: at("policy"),
+        AETHER_POLICY_CHECKPOINT_DIR: at("checkpoints"),
+      },
+    },
+    jobs: jobs("jobs.sqlite"),
+    jobs2: jobs("jobs2.sqlite"),
+    gateway: {
+      main: "services/gateway/src/main.ts",
+      env: { ...url, AETHER_GATEWAY_SEED_FILE: seed("gateway"), AETHER_GATEWAY_SOCKET: socket },
+    },
+    warden: { main: "services/worker/src/warden-main.ts", env: sandbox },
+    worker: {
+      main: "services/worker/src/main.ts",
+      env: {
+        ...url,
+        ...sandbox,
+        AETHER_WORKER_HOST: host,
+        AETHER_WORKER_SEED_FILE: seed(`worker-${host}`),
+        AETHER_WORKER_CPUS: "8",
+      },
+    },
+  };
+}
+
+function compileCache(): Record<string, string> {
+  const cache = process.env.NODE_COMPILE_CACHE;
+  return cache ? { NODE_COMPILE_CACHE: cache } : {};
+}
+
+interface ManagedProgram extends Program {
+  /** Ends it for good: politely, then by force. */
+  end(): Promise<void>;
+}
+
+function createProgram(spec: {
+  command: string[];
+  env: Record<string, string>;
+  outputFile: string;
+  supervised: boolean;
+}): ManagedProgram {
+  let child: ChildProcess | null = null;
+  let ended = false;
+  const isRunning = () => child !== null && child.exitCode === null && child.signalCode === null;
+
+  function start(): void {
+    if (ended || isRunning()) return;
+    const output = openSync(spec.outputFile, "a");
+    const started = spawn(spec.command[0] ?? "", spec.command.slice(1), {
+      env: spec.env,
+      stdio: ["ignore", output, output],
+    });
+    child = started;
+    if (spec.supervised) started.once("exit", () => setTimeout(start, 100));
+  }
+
+  async function kill(signal: NodeJS.Signals): Promise<void> {
+    if (!child || !isRunning()) return;
+    const gone = once(child, "exit");
+    child.kill(signal);
+    if (signal !== "SIGKILL") child.kill("SIGCONT");
+    await gone;
+  }
+
+  return {
+    get pid() {
+      if (!child?.pid || !isRunning()) throw new Error("the program is not running");
+      return child.pid;
+    },
+    get isRunning() {
+      return isRunning();
+    },
+    kill: (signal = "SIGKILL") => kill(signal),
+    freeze: () => void child?.kill("SIGSTOP"),
+    thaw: () => void child?.kill("SIGCONT"),
+    start,
+    async end() {
+      ended = true;
+      const force = setTimeout(() => child?.kill("SIGKILL"), 10_000);
+      await kill("SIGTERM");
+      clearTimeout(force);
+    },
+  };
+}
