@@ -1,0 +1,21 @@
+// What the process edges of this package read from the environment beside their services' own configuration.
+import { z } from "zod";
+import type { Account } from "./account.ts";
+
+export const AccountConfig = z.object({
+  AETHER_DAEMON_UID: z.coerce.number().int().positive().optional().describe("User to become; its own where absent"),
+  AETHER_DAEMON_GID: z.coerce.number().int().positive().optional().describe("Group to become"),
+});
+
+export const GatewayEdgeConfig = AccountConfig.extend({
+  AETHER_NATS_URL: z.string(),
+  AETHER_GATEWAY_SEED_FILE: z.string(),
+  AETHER_GATEWAY_SOCKET: z.string(),
+  AETHER_LOG_FILE: z.string(),
+});
+
+/** The account to become, or null. */
+export function toAccount(config: z.infer<typeof AccountConfig>): Account | null {
+  const { AETHER_DAEMON_UID: uid, AETHER_DAEMON_GID: gid } = config;
+  return uid === undefined || gid === undefined ? null : { uid, gid };
+}
