@@ -1,0 +1,262 @@
+// Bad requests against the whole system: each is answered by a problem document of the right status, and changes nothing.
+// A job that no worker takes stands by, so that what a refused stop or kill would have changed would show.
+import { connect } from "node:net";
+import { createId, limits, Problem } from "@aether/contracts";
+import { readText, requestUnix } from "@aether/http";
+import { requireBackend } from "@aether/testkit";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type Aether, startAether } from "./_aether.ts";
+
+interface BadRequest {
+  method?: string;
+  path?: string;
+  headers?: Record<string, string>;
+  /** Sent as JSON, unless it is text or bytes. */
+  body?: unknown;
+  /** Instead of all that: bytes for the connection. */
+  raw?: string | Buffer;
+  status: number;
+}
+
+const unknownJob = createId("job");
+const valid = { command: ["true"] };
+const spec = (fields: object): BadRequest => ({ body: { ...valid, ...fields }, status: 400 });
+const get = (path: string, status = 400): BadRequest => ({ method: "GET", path, status });
+const post = (path: string, body: unknown, status = 400): BadRequest => ({ path, body, status });
+const text = (body: string | Buffer, status = 400): BadRequest => ({ body, status });
+const raw = (bytes: string | Buffer, status: number): BadRequest => ({ raw: bytes, status });
+const head = (line: string, headers = "") => `${line}\r\nHost: aether\r\n${headers}Connection: close\r\n\r\n`;
+
+const requests: Record<string, BadRequest> = {
+  // Bodies that are no JSON object.
+  "an empty body": text(""),
+  "broken JSON": text("{"),
+  "JSON with something behind it": text("{} {}"),
+  "a number as body": text("42"),
+  "null as body": text("null"),
+  "a list as body": post("/v0/jobs", [valid]),
+  "a body that is not UTF-8": text(Buffer.from([0x7b, 0x22, 0xff, 0x22, 0x3a, 0x31, 0x7d])),
+  "a body of nested lists": text("[".repeat(100_000)),
+  "a body over the maximum": text(JSON.stringify({ ...valid, stdin: "x".repeat(limits.requestBodyBytes) }), 413),
+  "chunks over the maximum": raw(
+    `${head("POST /v0/jobs HTTP/1.1", "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n")}a0000\r\n${"x".repeat(0xa0000)}\r\n0\r\n\r\n`,
+    413,
+  ),
+  "a form as body": {
+    headers: { "Content-Type": "application/x-www-form-urlencoded" },
+    body: "command=true",
+    status: 415,
+  },
+  "a compressed body": { headers: { "Content-Encoding": "gzip" }, body: valid, status: 415 },
+
+  // Specs: types.
+  "no command": post("/v0/jobs", {}),
+  "a command that is a string": spec({ command: "true" }),
+  "an empty command": spec({ command: [] }),
+  "a command without a program": spec({ command: [""] }),
+  "a command of numbers": spec({ command: [1, 2] }),
+  "an environment that is a list": spec({ env: ["A=1"] }),
+  "an environment of numbers": spec({ env: { A: 1 } }),
+  "labels of numbers": spec({ labels: { a: 1 } }),
+  "a name that is null bytes long": spec({ name: "" }),
+  "stdin that is an object": spec({ stdin: {} }),
+  "a priority that is text": spec({ priority: "high" }),
+  "a priority that is no whole number": spec({ priority: 1.5 }),
+  "cpus that are text": spec({ resources: { cpus: "1" } }),
+  "a retry that is a number": spec({ retry: 3 }),
+
+  // Specs: unknown fields, also inside.
+  "an unknown field": spec({ colour: "red" }),
+  "a field of a later issue": spec({ image: "debian" }),
+  "__proto__ as a field": text('{"command":["true"],"__proto__":{"pool":"default"}}'),
+  "an unknown resource": spec({ resources: { gpus: { count: 1 } } }),
+  "an unknown limit of io": spec({ resources: { io: { iops: 1 } } }),
+  "an unknown network mode": spec({ network: { mode: "host" } }),
+  "an unknown sandbox driver": spec({ sandbox: { driver: "none" } }),
+  "an unknown cause to retry": spec({ retry: { on: ["weather"] } }),
+
+  // Specs: sizes.
+  "a command over its maximum": spec({ command: ["echo", "x".repeat(limits.commandBytes)] }),
+  "an environment over its maximum": spec({ env: { A: "x".repeat(limits.environmentBytes) } }),
+  "stdin over its maximum": spec({ stdin: "x".repeat(limits.stdinBytes + 1) }),
+  "too many labels": spec({
+    labels: Object.fromEntries(Array.from({ length: limits.labelPairs + 1 }, (_, i) => [`k${i}`, ""])),
+  }),
+  "a label that is too long": spec({ labels: { a: "x".repeat(limits.labelBytes + 1) } }),
+  "a name that is too long": spec({ name: "x".repeat(64) }),
+  "a pool that is too long": spec({ pool: "x".repeat(64) }),
+
+  // Specs: limits that are negative, nothing, or absurd.
+  "negative cpus": spec({ resources: { cpus: -1 } }),
+  "no cpus": spec({ resources: { cpus: 0 } }),
+  "endless cpus": text('{"command":["true"],"resources":{"cpus":1e999}}'),
+  "negative memory": spec({ resources: { memory: -1 } }),
+  "memory in an unknown unit": spec({ resources: { memory: "1 parsec" } }),
+  "memory below its minimum": spec({ resources: { memory: "1KiB" } }),
+  "memory over its maximum": spec({ resources: { memory: "99999TiB" } }),
+  "no processes": spec({ resources: { pids: 0 } }),
+  "too many processes": spec({ resources: { pids: limits.pidsMax + 1 } }),
+  "a negative disk": spec({ resources: { disk: "-1GiB" } }),
+  "a read rate of nothing": spec({ resources: { io: { read_bps: 0 } } }),
+  "a timeout of nothing": spec({ timeout: "0s" }),
+  "a negative timeout": spec({ timeout: "-5s" }),
+  "a timeout without a unit": spec({ timeout: "90" }),
+  "a timeout that is a number": spec({ timeout: 90 }),
+  "a timeout of a thousand years": spec({ timeout: "365000d" }),
+  "a timeout of too many digits": spec({ timeout: "9999999999999999999999s" }),
+  "a grace over its maximum": spec({ grace: "1d" }),
+  "a priority over its maximum": spec({ priority: 101 }),
+  "no attempts": spec({ retry: { max_attempts: 0 } }),
+  "a backoff that shrinks": spec({ retry: { backoff: { factor: 0.5 } } }),
+
+  // Specs: what must not reach a path, a process or a log.
+  "a working_dir that climbs out": spec({ working_dir: "/workspace/../etc" }),
+  "a working_dir elsewhere": spec({ working_dir: "/etc" }),
+  "a working_dir that only begins alike": spec({ working_dir: "/workspaces" }),
+  "a relative working_dir": spec({ working_dir: "workspace" }),
+  "a working_dir with empty steps": spec({ working_dir: "/workspace//x" }),
+  "a NUL byte in the command": spec({ command: ["echo", "a\0b"] }),
+  "a NUL byte in the environment": spec({ env: { A: "a\0b" } }),
+  "a NUL byte in the working_dir": spec({ working_dir: "/workspace/a\0b" }),
+  "a NUL byte in a label": spec({ labels: { a: "a\0b" } }),
+  "an environment name with an equals sign": spec({ env: { "A=B": "1" } }),
+  "a pool with wildcards": spec({ pool: "a.>" }),
+  "an intent that is none": spec({ intent_id: "int_1" }),
+
+  // Queries, ids and routes.
+  "a wait that is too long": post("/v0/jobs?wait=1h", valid),
+  "a wait that is no duration": post("/v0/jobs?wait=soon", valid),
+  "a parameter that submit does not know": post("/v0/jobs?dry=1", valid),
+  "an unknown parameter": get("/v0/jobs?colour=red"),
+  "a state that is none": get("/v0/jobs?state=happy"),
+  "a label filter without a value": get("/v0/jobs?label=a"),
+  "a limit of nothing": get("/v0/jobs?limit=0"),
+  "a limit over its maximum": get("/v0/jobs?limit=501"),
+  "a limit that is text": get("/v0/jobs?limit=many"),
+  "a limit given twice": get("/v0/jobs?limit=1&limit=2"),
+  "a body to a list": { method: "GET", path: "/v0/jobs", body: {}, status: 400 },
+  "an id that is none": get("/v0/jobs/1"),
+  "an id with wildcards": get("/v0/jobs/%3E"),
+  "an id that climbs out": get("/v0/jobs/..%2f..%2fetc%2fpasswd"),
+  "an id of another kind": get(`/v0/jobs/${createId("aud")}`),
+  "a path that is not percent-encoded": get("/v0/jobs/%zz"),
+  "after and tail of a log": get(`/v0/jobs/${unknownJob}/logs?after=1&tail=1`),
+  "a negative after": get(`/v0/jobs/${unknownJob}/logs?after=-1`),
+  "a stream that is none": get(`/v0/jobs/${unknownJob}/logs?stream=stdin`),
+  "a format that is none": get(`/v0/jobs/${unknownJob}/logs?format=xml`),
+  "a since that is none": get(`/v0/jobs/${unknownJob}/logs?since=yesterday`),
+  "an unknown job": get(`/v0/jobs/${unknownJob}`, 404),
+  "the log of an unknown job": get(`/v0/jobs/${unknownJob}/logs?follow=1`, 404),
+  "a stop of an unknown job": post(`/v0/jobs/${unknownJob}/stop`, {}, 404),
+  "an unknown action": post("/v0/policy/check", { action: "rule_the_world" }),
+  "an unknown field of verify": post("/v0/audit/verify", { deep: true }),
+  "an audit decision that is none": get("/v0/audit?decision=maybe"),
+  "an unknown route": get("/v0/tables", 404),
+  "another version": get("/v1/jobs", 404),
+  "a wrong method": { method: "DELETE", path: "/v0/jobs", status: 405 },
+  "a PATCH": { method: "PATCH", path: `/v0/jobs/${unknownJob}`, status: 405 },
+
+  // Headers and connections.
+  "an Origin": { headers: { Origin: "http://localhost" }, body: valid, status: 403 },
+  "a Host with a dot": { headers: { Host: "aether.example" }, body: valid, status: 403 },
+  "a token": { headers: { Authorization: "Bearer x" }, body: valid, status: 400 },
+  "a key with spaces": { headers: { "Idempotency-Key": "a b" }, body: valid, status: 400 },
+  "a key that is too long": { headers: { "Idempotency-Key": "x".repeat(201) }, body: valid, status: 400 },
+  "an intent header that is none": { headers: { "Aether-Intent-Id": "x" }, body: valid, status: 400 },
+  "huge headers": raw(head("GET /v0/jobs HTTP/1.1", `X-Large: ${"x".repeat(limits.requestHeadersBytes)}\r\n`), 431),
+  "a huge path": raw(head(`GET /v0/jobs/${"x".repeat(limits.requestHeadersBytes)} HTTP/1.1`), 431),
+  "no HTTP at all": raw("hello\r\n\r\n", 400),
+  "two lengths": raw(head("POST /v0/jobs HTTP/1.1", "Content-Length: 2\r\nContent-Length: 3\r\n"), 400),
+};
+
+/** Refused stops and kills of the job that stands by. */
+const endings: Record<string, (id: string) => BadRequest> = {
+  "a negative grace": (id) => post(`/v0/jobs/${id}/stop`, { grace: "-1s" }),
+  "a grace that is a number": (id) => post(`/v0/jobs/${id}/stop`, { grace: 5 }),
+  "another id in the body": (id) => post(`/v0/jobs/${id}/stop`, { id: unknownJob }),
+  "an unknown field of kill": (id) => post(`/v0/jobs/${id}/kill`, { signal: "SIGHUP" }),
+  "a stop by GET": (id) => get(`/v0/jobs/${id}/stop`, 405),
+  "a kill with an Origin": (id) => ({ ...post(`/v0/jobs/${id}/kill`, {}, 403), headers: { Origin: "null" } }),
+};
+
+const missing = requireBackend("nats");
+
+describe.skipIf(missing)(`bad requests${missing ? `: ${missing}` : ""}`, () => {
+  let aether: Aether;
+  let bystander: Awaited<ReturnType<Aether["client"]["jobs"]["submit"]>>;
+
+  beforeAll(async () => {
+    aether = await startAether({ worker: false });
+    bystander = await aether.client.jobs.submit(valid);
+  });
+
+  afterAll(async () => {
+    await aether[Symbol.asyncDispose]();
+  });
+
+  async function assertRefused(bad: BadRequest): Promise<void> {
+    const answer = bad.raw === undefined ? await send(aether.socket, bad) : await sendRaw(aether.socket, bad.raw);
+    expect(answer.status).toBe(bad.status);
+    expect(answer.type).toBe("application/problem+json");
+    const problem = Problem.parse(JSON.parse(answer.body));
+    expect(problem.status).toBe(bad.status);
+    expect(problem.type).toMatch(/^urn:aether:problem:[a-z-]+$/);
+    expect(problem.instance).toMatch(/^urn:aether:request:req_/);
+  }
+
+  it("has at least sixty of them", () => {
+    expect(Object.keys(requests).length + Object.keys(endings).length).toBeGreaterThanOrEqual(60);
+  });
+
+  it.each(Object.entries(requests))("refuses %s", (_what, bad) => assertRefused(bad));
+
+  it.each(Object.entries(endings))("refuses to end a job by %s", (_what, bad) => assertRefused(bad(bystander.id)));
+
+  it("has changed nothing by all that", async () => {
+    expect(await aether.client.jobs.get(bystander.id)).toEqual(bystander);
+    const after = await aether.client.jobs.submit(valid);
+    const list = await aether.client.jobs.list({ min_revision: after.revision });
+    expect(list.items.map(({ id }) => id)).toEqual([after.id, bystander.id]);
+  });
+});
+
+interface Answer {
+  status: number;
+  type: string | undefined;
+  body: string;
+}
+
+async function send(socketPath: string, bad: BadRequest): Promise<Answer> {
+  const { method = "POST", path = "/v0/jobs", headers, body } = bad;
+  const isBytes = typeof body === "string" || Buffer.isBuffer(body);
+  const response = await requestUnix({
+    socketPath,
+    method,
+    path,
+    headers: { ...(body !== undefined && { "Content-Type": "application/json" }), ...headers },
+    ...(body !== undefined && { body: isBytes ? body : JSON.stringify(body) }),
+  });
+  return {
+    status: response.status,
+    type: response.headers["content-type"],
+    body: await readText(response.body, 1_000_000),
+  };
+}
+
+/** Sends bytes as they are; the answer ends with the connection. */
+function sendRaw(socketPath: string, bytes: string | Buffer): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(socketPath);
+    let received = "";
+    socket.setEncoding("utf8");
+    socket.on("data", (chunk: string) => {
+      received += chunk;
+    });
+    socket.on("error", (error) => received === "" && reject(error));
+    socket.on("close", () => {
+      const [top = "", body = ""] = received.split("\r\n\r\n");
+      resolve({ status: Number(top.split(" ")[1]), type: /content-type: (.*)/i.exec(top)?.[1], body });
+    });
+    socket.write(bytes);
+  });
+}
