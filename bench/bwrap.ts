@@ -5,8 +5,33 @@ import { once } from "node:events";
 
 const base = [
   ...["--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"],
-  ...["--ro-bind", "/usr", "/usr", "--symlink", "usr/bin", "/bin", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64"],
-  ...["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/workspace", "--chdir", "/workspace", "--clearenv"],
+  ...[
+    "--ro-bind",
+    "/usr",
+    "/usr",
+    "--symlink",
+    "usr/bin",
+    "/bin",
+    "--symlink",
+    "usr/lib",
+    "/lib",
+    "--symlink",
+    "usr/lib64",
+    "/lib64",
+  ],
+  ...[
+    "--proc",
+    "/proc",
+    "--dev",
+    "/dev",
+    "--tmpfs",
+    "/tmp",
+    "--tmpfs",
+    "/workspace",
+    "--chdir",
+    "/workspace",
+    "--clearenv",
+  ],
 ];
 
 /** Runs a command in a bare sandbox; answers when its first output came and when it ended, milliseconds after the start. */

@@ -8,7 +8,8 @@ export async function benchGet(): Promise<Figure[]> {
   await using aether = await startAether({ worker: false });
   await using gateway = await aether.connect("gateway");
   const principal = { type: "User" as const, id: "0", roles: ["operator" as const] };
-  const health = () => request(gateway, healthOperation("jobs"), {}, { envelope: { request_id: createId("req"), principal } });
+  const health = () =>
+    request(gateway, healthOperation("jobs"), {}, { envelope: { request_id: createId("req"), principal } });
   const { id } = await aether.client.jobs.submit({ command: ["true"], pool: "bench" });
   const get = () => aether.client.jobs.get(id);
   const [aetherTime, rawTime] = await timeBoth(1000, get, async () => {

@@ -11,7 +11,10 @@ export async function benchList(): Promise<Figure[]> {
   const bucket = openBucket(jobs, "jobs", StoredJob);
   const spec = JobSpec.parse({ command: ["true"], pool: "bench" });
   const make = () => {
-    const job = accept({ id: createId("job"), owner: "user:0", spec, digest: "", intentId: null, policyVersion: null }, new Date());
+    const job = accept(
+      { id: createId("job"), owner: "user:0", spec, digest: "", intentId: null, policyVersion: null },
+      new Date(),
+    );
     return bucket.create(job.id, { ...job, state: "succeeded", ended_at: job.created_at });
   };
   const page = () => aether.client.jobs.list({ limit: 50 });

@@ -5,8 +5,8 @@ import { benchFirstLine } from "./first-line.ts";
 import { benchGet } from "./get.ts";
 import { benchList } from "./list.ts";
 import { benchLogs } from "./logs.ts";
-import { benchMemory } from "./memory.ts";
 import type { Figure } from "./measure.ts";
+import { benchMemory } from "./memory.ts";
 import { benchNoop } from "./noop.ts";
 import { benchSubmit } from "./submit.ts";
 

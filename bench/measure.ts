@@ -33,7 +33,11 @@ export async function time(times: number, act: () => Promise<unknown>): Promise<
 }
 
 /** Times two acts in turn, so that the machine's drift meets both; milliseconds. */
-export async function timeBoth(times: number, one: () => Promise<unknown>, other: () => Promise<unknown>): Promise<[Timing, Timing]> {
+export async function timeBoth(
+  times: number,
+  one: () => Promise<unknown>,
+  other: () => Promise<unknown>,
+): Promise<[Timing, Timing]> {
   for (let n = 0; n < times / 10; n++) {
     await one();
     await other();

@@ -1,7 +1,8 @@
 // A submit acknowledged, against what it cannot do without, awaited in turn: one cross-account request (the gateway's),
 // one synced publish (the audit record) and one KV create (the job).
-import { createId, healthOperation, submitJob } from "@aether/contracts";
+
 import { openBucket, request } from "@aether/bus";
+import { createId, healthOperation, submitJob } from "@aether/contracts";
 import { z } from "zod";
 import { startAether } from "../tests/_aether.ts";
 import { type Figure, timeBoth } from "./measure.ts";

@@ -24,7 +24,8 @@ describe("nkey", () => {
   it("refuses what is no user's seed", () => {
     const [seed = ""] = seeds;
     const account = new TextDecoder().decode(nkeys.createAccount().getSeed());
-    for (const wrong of ["", "SU", "not base32!", account, `${seed.slice(0, -1)}${seed.endsWith("A") ? "B" : "A"}`]) {
+    const damaged = `${seed.slice(0, 20)}${seed[20] === "A" ? "B" : "A"}${seed.slice(21)}`;
+    for (const wrong of ["", "SU", "not base32!", account, damaged]) {
       expect(() => publicKeyOf(wrong)).toThrow("not the seed");
     }
   });

@@ -61,26 +61,55 @@ async function follow(bus: Bus, options: TailOptions, ended: AbortSignal): Promi
       const stop = () => messages.stop();
       ended.addEventListener("abort", stop, { once: true });
       try {
-        let batch: TailMessage[] = [];
-        for await (const message of messages) {
-          if (message.seq < next) continue;
-          batch.push(toTailMessage(message));
-          if (message.info.pending > 0 && batch.length < batchMax) continue;
-          await options.onMessages(batch);
-          next = (batch.at(-1)?.sequence ?? next) + 1;
-          batch = [];
-        }
+        await handOver(messages, options, next, (sequence) => {
+          next = sequence + 1;
+        });
       } finally {
         ended.removeEventListener("abort", stop);
         messages.stop();
         await consumer.delete().catch(() => false);
       }
     } catch (error) {
-      if (!ended.aborted)
+      if (!ended.aborted) {
         bus.log.warn({ err: error, stream: options.stream }, "tail interrupted, it goes on from where it was");
+      }
     }
     if (!ended.aborted) await pause(200, ended);
   }
+}
+
+/** Gives what has arrived while the call before was busy to the next call, all at once. */
+async function handOver(
+  messages: AsyncIterable<JsMsg>,
+  options: TailOptions,
+  from: number,
+  onDone: (sequence: number) => void,
+): Promise<void> {
+  const arrived: TailMessage[] = [];
+  let busy: Promise<void> | null = null;
+  let failure: { error: unknown } | null = null;
+  const drain = async () => {
+    while (arrived.length > 0) {
+      const batch = arrived.splice(0, batchMax);
+      await options.onMessages(batch);
+      onDone(batch.at(-1)?.sequence ?? 0);
+    }
+  };
+  for await (const message of messages) {
+    if (message.seq < from) continue;
+    arrived.push(toTailMessage(message));
+    busy ??= drain()
+      .catch((error: unknown) => {
+        failure = { error };
+      })
+      .finally(() => {
+        busy = null;
+      });
+    if (arrived.length >= batchMax) await busy;
+    if (failure) break;
+  }
+  if (busy !== null) await busy;
+  if (failure) throw (failure as { error: unknown }).error;
 }
 
 function toTailMessage(message: JsMsg): TailMessage {

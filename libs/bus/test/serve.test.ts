@@ -99,6 +99,7 @@ describe.skipIf(missing)(`bus${missing ? `: ${missing}` : ""}`, () => {
         };
       },
     });
+    await bus.nats.flush();
     const failed = (await request(gateway, killJob, { id: createId("job") }, { envelope: envelope() }).catch(
       (error: unknown) => error,
     )) as ProblemError;

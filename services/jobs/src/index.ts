@@ -65,6 +65,7 @@ export async function startJobs(
       ],
     }),
   );
+  await bus.nats.flush(); // the server knows the subscriptions now
   const running = stack.move();
   return { [Symbol.asyncDispose]: () => running.disposeAsync() };
 }
