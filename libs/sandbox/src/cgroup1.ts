@@ -11,8 +11,7 @@ import {
   type Group,
   type Groups,
   type GroupUsage,
-  joinGroup,
-  readControl,
+  joinGroups,
   readKeyed,
   readNumber,
   removeGroup,
@@ -43,10 +42,14 @@ export function createGroups1(mounts: CgroupMounts, killBase: string, folder: st
   const bases = findBases(mounts, killBase);
   const own = mapFolders(bases, folder);
   for (const path of distinct(own)) makeFolder(path);
+  const features = {
+    hasSwapLimit: existsSync(join(own.memory, "memory.memsw.limit_in_bytes")),
+    countsNanoseconds: existsSync(join(own.account, "cpuacct.usage")),
+  };
   return {
     kind: "cgroup1",
     path: own.kill,
-    create: (id, limits, devices) => createGroup(mapFolders(own, id), limits, devices),
+    create: (id, limits, devices) => createGroup(mapFolders(own, id), limits, devices, features),
     remove: async () => {
       for (const path of distinct(own)) {
         await removeGroupTree(path);
@@ -107,7 +110,18 @@ function makeFolder(path: string): void {
   }
 }
 
-function createGroup(folders: Folders, limits: SandboxSpec["limits"], devices: ThrottledDevices): Group {
+interface Features {
+  hasSwapLimit: boolean;
+  /** Of the folder where CPU time is read: cpuacct's does, cgroup2's counts microseconds. */
+  countsNanoseconds: boolean;
+}
+
+function createGroup(
+  folders: Folders,
+  limits: SandboxSpec["limits"],
+  devices: ThrottledDevices,
+  features: Features,
+): Group {
   const paths = distinct(folders);
   const made: string[] = [];
   try {
@@ -116,14 +130,12 @@ function createGroup(folders: Folders, limits: SandboxSpec["limits"], devices: T
       mkdirSync(path);
       made.push(path);
     }
-    setLimits(folders, limits);
+    setLimits(folders, limits, features.hasSwapLimit);
     return {
       enforced: { memory: "cgroup1", cpus: "cgroup1", pids: "cgroup1", io: throttle(folders.blkio, limits, devices) },
       path: folders.kill,
-      join: async (pid) => {
-        for (const path of paths) await joinGroup(path, pid);
-      },
-      usage: () => readUsage(folders),
+      join: (pid) => joinGroups(paths, pid),
+      usage: () => readUsage(folders, features),
       remove: async () => {
         for (const path of paths) await removeGroup(path);
       },
@@ -134,16 +146,13 @@ function createGroup(folders: Folders, limits: SandboxSpec["limits"], devices: T
   }
 }
 
-function setLimits(folders: Folders, limits: SandboxSpec["limits"]): void {
+function setLimits(folders: Folders, limits: SandboxSpec["limits"], hasSwapLimit: boolean): void {
   writeControl(folders.memory, "memory.limit_in_bytes", limits.memoryBytes);
-  if (existsSync(join(folders.memory, "memory.memsw.limit_in_bytes"))) {
-    writeControl(folders.memory, "memory.memsw.limit_in_bytes", limits.memoryBytes);
-  } else {
-    // A kernel without swap accounting can still be told not to swap this group.
-    writeControl(folders.memory, "memory.swappiness", 0);
-  }
+  if (hasSwapLimit) writeControl(folders.memory, "memory.memsw.limit_in_bytes", limits.memoryBytes);
+  // A kernel without swap accounting can still be told not to swap this group.
+  else writeControl(folders.memory, "memory.swappiness", 0);
   writeControl(folders.pids, "pids.max", limits.pids);
-  writeControl(folders.cpu, "cpu.cfs_period_us", CPU_PERIOD_US);
+  // Within the kernel's default period.
   writeControl(folders.cpu, "cpu.cfs_quota_us", Math.max(MIN_QUOTA_US, Math.round(limits.cpus * CPU_PERIOD_US)));
 }
 
@@ -163,16 +172,13 @@ function throttle(blkio: string | null, limits: SandboxSpec["limits"], devices: 
   return "cgroup1; buffered writes are not throttled";
 }
 
-function readUsage(folders: Folders): GroupUsage {
+function readUsage({ account, memory, pids }: Folders, { countsNanoseconds }: Features): GroupUsage {
   return {
-    cpuMs: readCpuMs(folders.account),
-    memoryPeakBytes: readNumber(folders.memory, "memory.max_usage_in_bytes"),
-    oomKills: readKeyed(folders.memory, "memory.oom_control", "oom_kill"),
-    pidsPeak: readNumber(folders.pids, "pids.peak"),
+    cpuMs: countsNanoseconds
+      ? readNumber(account, "cpuacct.usage") / 1e6
+      : readKeyed(account, "cpu.stat", "usage_usec") / 1e3,
+    memoryPeakBytes: readNumber(memory, "memory.max_usage_in_bytes"),
+    oomKills: readKeyed(memory, "memory.oom_control", "oom_kill"),
+    pidsPeak: readNumber(pids, "pids.peak"),
   };
-}
-
-function readCpuMs(account: string): number {
-  const nanoseconds = readControl(account, "cpuacct.usage");
-  return nanoseconds === null ? readKeyed(account, "cpu.stat", "usage_usec") / 1e3 : Number(nanoseconds) / 1e6;
 }

@@ -9,7 +9,7 @@ import {
   type Groups,
   type GroupUsage,
   isWritable,
-  joinGroup,
+  joinGroups,
   readControl,
   readKeyed,
   readNumber,
@@ -105,7 +105,7 @@ async function evacuate(node: string): Promise<void> {
     if (pids.length === 0) return;
     for (const pid of pids) {
       try {
-        await joinGroup(leaf, pid);
+        await joinGroups([leaf], pid);
       } catch (error) {
         if (!(error instanceof Error && "code" in error && error.code === "ESRCH")) throw error;
       }
@@ -121,7 +121,7 @@ function createGroup(path: string, limits: SandboxSpec["limits"], devices: Throt
     return {
       enforced: { memory: "cgroup2", cpus: "cgroup2", pids: "cgroup2", io },
       path,
-      join: (pid) => joinGroup(path, pid),
+      join: (pid) => joinGroups([path], pid),
       usage: () => readUsage(path),
       remove: () => removeGroup(path),
     };

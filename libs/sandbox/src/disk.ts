@@ -9,7 +9,7 @@
 //   <stateDir>/disks/<incarnation>/<n>.img    0600 root
 //   <mountDir>/<n>/workspace, outputs         0700, the job's uid
 import { execFile } from "node:child_process";
-import { chmodSync, chownSync, lstatSync, mkdirSync, readFileSync, rmdirSync, statfsSync, statSync } from "node:fs";
+import { chownSync, lstatSync, mkdirSync, readFileSync, rmdirSync, statfsSync, statSync } from "node:fs";
 import { open, rm, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -225,7 +225,6 @@ async function renew(folder: string): Promise<void> {
     await rm(folder, { recursive: true });
   }
   mkdirSync(folder, { mode: 0o700 });
-  chmodSync(folder, 0o700);
 }
 
 /** Unmounts the disk, if it is mounted, and deletes its image. */
@@ -280,6 +279,6 @@ export function deviceOf(path: string): Device {
 }
 
 function readIo({ major, minor }: Device): { readBytes: number; writeBytes: number } {
-  const fields = readFileSync(`/sys/dev/block/${major}:${minor}/stat`, "latin1").trim().split(/\s+/).map(Number);
+  const fields = readFileSync(`/sys/dev/block/${major}:${minor}/stat`, "utf8").trim().split(/\s+/).map(Number);
   return { readBytes: (fields[2] ?? 0) * SECTOR_BYTES, writeBytes: (fields[6] ?? 0) * SECTOR_BYTES };
 }

@@ -114,16 +114,19 @@ export async function removeGroupTree(path: string): Promise<void> {
 const writeAsync = promisify(write);
 
 /**
- * Moves a process into one group. The kernel may wait several milliseconds for a grace period, therefore not on the main
- * thread.
+ * Moves a process into groups. The first move may wait several milliseconds for the kernel, therefore not on the main
+ * thread; those that follow at once do not.
  */
-export async function joinGroup(group: string, pid: number): Promise<void> {
-  const fd = openSync(join(group, "cgroup.procs"), "r+");
+export async function joinGroups(groups: readonly string[], pid: number): Promise<void> {
+  const [first, ...others] = groups.map((group) => join(group, "cgroup.procs"));
+  if (first === undefined) return;
+  const fd = openSync(first, "r+");
   try {
     await writeAsync(fd, String(pid));
   } finally {
     closeSync(fd);
   }
+  for (const file of others) writeFileSync(file, String(pid), { flag: "r+" });
 }
 
 /** Writes one control file. */
@@ -149,7 +152,8 @@ export function readKeyed(group: string, file: string, key: string): number {
 /** Reads a control file; null where the kernel lacks it. */
 export function readControl(group: string, file: string): string | null {
   try {
-    return readFileSync(join(group, file), "latin1").trim();
+    // "utf8" is read in one call, any other encoding in several.
+    return readFileSync(join(group, file), "utf8").trim();
   } catch (error) {
     if (error instanceof Error && "code" in error && error.code === "ENOENT") return null;
     throw error;

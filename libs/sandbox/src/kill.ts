@@ -31,7 +31,7 @@ export function killProcesses(group: string): boolean {
 /** Whether no process is left in the group or below it; a group that does not exist is empty. */
 export function isGroupEmpty(group: string): boolean {
   try {
-    return readFileSync(join(group, "cgroup.events"), "latin1").includes("populated 0");
+    return readFileSync(join(group, "cgroup.events"), "utf8").includes("populated 0");
   } catch (error) {
     if (!isMissing(error)) throw error;
   }
@@ -52,7 +52,7 @@ export async function emptyGroup(group: string, timeoutMs: number): Promise<bool
 
 function listProcesses(group: string): number[] | null {
   try {
-    const own = readFileSync(join(group, "cgroup.procs"), "latin1").split("\n").filter(Boolean).map(Number);
+    const own = readFileSync(join(group, "cgroup.procs"), "utf8").split("\n").filter(Boolean).map(Number);
     const below = listGroups(group).flatMap((name) => listProcesses(join(group, name)) ?? []);
     return [...own, ...below];
   } catch (error) {

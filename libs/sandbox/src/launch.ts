@@ -18,12 +18,14 @@ import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
 import { Socket } from "node:net";
 import type { Readable } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
-import { closeOnExecAll, createPipe } from "./native.ts";
+import { closeOnExecAll, createPipe, readAvailable } from "./native.ts";
 import { HOST_NAME } from "./root-file-system.ts";
 
 const ARGUMENTS_FD = 3;
 const STATUS_FD = 4;
 const GATE_FD = 5;
+/** No sandbox is built sooner. */
+const FIRST_LOOK_MS = 2;
 const launcherEnvironment = { PATH: "/usr/bin:/bin" };
 /** The arguments that name the descriptors below. */
 export const descriptorArguments = [...["--json-status-fd", String(STATUS_FD)], ...["--seccomp", String(GATE_FD)]];
@@ -71,31 +73,30 @@ export async function launch(options: LaunchOptions): Promise<Launched> {
     return fd;
   };
   const argumentBytes = Buffer.from(options.arguments.map((text) => `${text}\0`).join(""));
-  const argumentPipe = createPipe(null, argumentBytes.length);
-  const gatePipe = createPipe(null);
-  const outPipe = createPipe(options.uid);
-  const errorPipe = createPipe(options.uid);
+  const pipes = openPipes(options.uid, argumentBytes.length);
+  const ends = createEnds([pipes.arguments.write, pipes.gate.write, pipes.status.read]);
   const child = await spawnBwrap(options, [
-    ...[hold(openStdin(options)), hold(outPipe.write), hold(errorPipe.write)],
-    ...[hold(argumentPipe.read), "pipe" as const, hold(gatePipe.read)],
+    ...[hold(openStdin(options)), hold(pipes.stdout.write), hold(pipes.stderr.write)],
+    ...[hold(pipes.arguments.read), hold(pipes.status.write), hold(pipes.gate.read)],
   ]).catch((error: unknown) => {
-    for (const fd of [argumentPipe.write, gatePipe.write, outPipe.read, errorPipe.read]) closeSync(fd);
+    ends.close();
+    for (const { read } of [pipes.stdout, pipes.stderr]) closeSync(read);
     throw error;
   });
-  const status = readStatus(child.process);
-  const ends = createEnds(argumentPipe.write, gatePipe.write);
+  const ended = waitForEnd(child.process, () => readAvailable(pipes.status.read));
+  let init: number | null = null;
   return {
     pid: child.pid,
-    stdout: openReadable(outPipe.read),
-    stderr: openReadable(errorPipe.read),
-    ended: status.ended,
+    stdout: openReadable(pipes.stdout.read),
+    stderr: openReadable(pipes.stderr.read),
+    ended,
     build: async () => {
-      ends.send(argumentPipe.write, argumentBytes);
-      const init = await status.init;
-      return init !== null && (await waitUntilBuilt(init, status.ended));
+      ends.send(pipes.arguments.write, argumentBytes);
+      init = await waitUntilBuilt(child.pid, ended);
+      return init !== null;
     },
-    release: () => ends.send(gatePipe.write, options.seccomp),
-    findCommand: () => findFirstChild(status.initPid()),
+    release: () => ends.send(pipes.gate.write, options.seccomp),
+    findCommand: () => (init === null ? null : findFirstChild(init)),
     kill: () => {
       child.process.kill("SIGKILL");
     },
@@ -103,9 +104,17 @@ export async function launch(options: LaunchOptions): Promise<Launched> {
   };
 }
 
-type Stdio = (number | "pipe")[];
+function openPipes(owner: number | null, argumentBytes: number) {
+  return {
+    stdout: createPipe(owner),
+    stderr: createPipe(owner),
+    arguments: createPipe(null, argumentBytes),
+    status: createPipe(null),
+    gate: createPipe(null),
+  };
+}
 
-async function spawnBwrap(options: LaunchOptions, stdio: Stdio): Promise<{ process: ChildProcess; pid: number }> {
+async function spawnBwrap(options: LaunchOptions, stdio: number[]): Promise<{ process: ChildProcess; pid: number }> {
   const identity = options.uid === null ? {} : { uid: options.uid, gid: options.uid };
   const argv = ["--args", String(ARGUMENTS_FD), "--hostname", HOST_NAME, "--", ...options.command];
   closeOnExecAll();
@@ -134,8 +143,8 @@ function openReadable(fd: number): Readable {
   return new Socket({ fd, readable: true, writable: false });
 }
 
-/** Our ends of the pipes that bwrap waits on. Each is written once, in one piece that fits, so this never blocks. */
-function createEnds(...fds: number[]) {
+/** Our ends of the pipes to bwrap. Each is written once at most, in one piece that fits, so this never blocks. */
+function createEnds(fds: readonly number[]) {
   const open = new Set(fds);
   const close = (fd: number): void => {
     if (open.delete(fd)) closeSync(fd);
@@ -156,69 +165,51 @@ function createEnds(...fds: number[]) {
   };
 }
 
-/** Follows bwrap's status documents: the pid of the sandbox's init, then the command's exit code. */
-function readStatus(child: ChildProcess) {
-  let text = "";
-  const find = (key: string): number | null => {
-    const match = new RegExp(`"${key}": (\\d+)`).exec(text);
-    return match ? Number(match[1]) : null;
-  };
-  const init = Promise.withResolvers<number | null>();
-  const stream = child.stdio[STATUS_FD] as Readable;
-  stream.setEncoding("latin1");
-  stream.on("data", (chunk: string) => {
-    text += chunk;
-    const pid = find("child-pid");
-    if (pid !== null) init.resolve(pid);
-  });
-  const closed = new Promise<void>((resolve) => stream.once("close", resolve));
-  const exited = new Promise<{ code: number | null; signal: string | null }>((resolve) =>
+/** bwrap's end; its last document tells the command's exit code, and is missing when the command was never executed. */
+async function waitForEnd(child: ChildProcess, readStatus: () => string): Promise<LauncherExit> {
+  const exit = await new Promise<{ code: number | null; signal: string | null }>((resolve) =>
     child.once("exit", (code, signal) => resolve({ code, signal })),
   );
-  const ended = (async (): Promise<LauncherExit> => {
-    const exit = await exited;
-    await closed;
-    init.resolve(null);
-    return { ...exit, reportedCode: find("exit-code") };
-  })();
-  return { init: init.promise, initPid: () => find("child-pid"), ended };
+  const reported = /"exit-code": (\d+)/.exec(readStatus());
+  return { ...exit, reportedCode: reported ? Number(reported[1]) : null };
 }
 
 /**
  * The sandbox is built when its init has given up its last capability: nothing that needs a privilege is left to do, and
- * what follows is the wait for the release.
+ * what follows is the wait for the release. Answers the init's pid, or null when bwrap ended first.
  */
-async function waitUntilBuilt(init: number, ended: Promise<unknown>): Promise<boolean> {
+async function waitUntilBuilt(bwrap: number, ended: Promise<unknown>): Promise<number | null> {
   let hasEnded = false;
   void ended.then(() => {
     hasEnded = true;
   });
-  for (let pauseMs = 1; !hasEnded; pauseMs = Math.min(8, pauseMs * 1.3)) {
-    if (hasNoCapabilities(init)) return true;
+  let pauseMs = FIRST_LOOK_MS;
+  for (let init: number | null = null; !hasEnded; pauseMs = Math.min(8, pauseMs * 1.2)) {
     await delay(pauseMs);
+    init ??= findFirstChild(bwrap);
+    if (init !== null && hasNoCapabilities(init)) return init;
   }
-  return false;
+  return null;
 }
 
 function hasNoCapabilities(pid: number): boolean {
   try {
-    const status = readFileSync(`/proc/${pid}/status`, "latin1");
+    const status = readFileSync(`/proc/${pid}/status`, "utf8");
     // A zombie has none either.
-    return /^CapEff:\t0+$/m.test(status) && !/^State:\t[ZX]/m.test(status);
+    return status.includes("\nCapEff:\t0000000000000000\n") && !/^State:\t[ZX]/m.test(status);
   } catch {
     // It ended; the exit of bwrap follows.
     return false;
   }
 }
 
-/** The command is the first child of the sandbox's init; adopted orphans come after it. */
-function findFirstChild(init: number | null): number | null {
-  if (init === null) return null;
+/** The first child of bwrap is the sandbox's init, and of that the command; adopted orphans come after it. */
+function findFirstChild(pid: number): number | null {
   try {
-    const [first] = readFileSync(`/proc/${init}/task/${init}/children`, "latin1").split(" ");
+    const [first] = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ");
     return first ? Number(first) : null;
   } catch {
-    // The sandbox has ended.
+    // It has ended.
     return null;
   }
 }

@@ -18,8 +18,13 @@ import { join } from "node:path";
 /** The user inside; outside it is the sandbox's own uid, or the caller where he is not root. */
 export const INNER_UID = 1000;
 export const HOST_NAME = "job";
-const devices = ["null", "zero", "full", "random", "urandom"];
-const deviceLinks = { fd: "/proc/self/fd", stdin: "fd/0", stdout: "fd/1", stderr: "fd/2", shm: "/tmp" };
+// Each is a mount of its own; the two random devices have been the same since Linux 5.6.
+const devices = ["null", "zero", "full", "urandom"];
+const deviceLinks = {
+  ...{ fd: "/proc/self/fd", stdin: "fd/0", stdout: "fd/1", stderr: "fd/2" },
+  ...{ random: "urandom", shm: "/tmp" },
+};
+const ALTERNATIVES = "/etc/alternatives";
 const systemFolders = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 const overflow = "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n";
 
@@ -55,8 +60,8 @@ export function constantMounts(etc: string): string[] {
     ...devices.flatMap((name) => ["--dev-bind", `/dev/${name}`, `/dev/${name}`]),
     ...Object.entries(deviceLinks).flatMap(([name, target]) => ["--symlink", target, `/dev/${name}`]),
     ...["--ro-bind", etc, "/etc"],
-    // Debian's commands point through here, e.g. awk to mawk.
-    ...(existsSync("/etc/alternatives") ? ["--ro-bind", "/etc/alternatives", "/etc/alternatives"] : []),
+    // Debian's commands point through these links, e.g. awk to mawk.
+    ...(existsSync(ALTERNATIVES) ? ["--ro-bind", ALTERNATIVES, ALTERNATIVES] : []),
     ...["--dir", "/inputs"],
   ];
 }
