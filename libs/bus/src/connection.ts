@@ -44,6 +44,7 @@ export async function connectBus(options: BusOptions): Promise<Bus> {
     pingInterval: 5_000,
     maxPingOut: 2,
     ignoreAuthErrorAbort: true,
+    noAsyncTraces: true, // two stack traces less for every request
   });
   const js = jetstream(nats, { timeout: limits.decideDeadlineMs });
   const jsm = await jetstreamManager(nats, { checkAPI: false, timeout: limits.decideDeadlineMs });

@@ -110,8 +110,8 @@ interface Served {
   closing: AbortSignal;
 }
 
-/** Serves every operation of a service until disposed. */
-export function serve(bus: Bus, options: ServeOptions): AsyncDisposable {
+/** Serves every operation of a service until disposed; resolves when requests reach it. */
+export async function serve(bus: Bus, options: ServeOptions): Promise<AsyncDisposable> {
   const closing = new AbortController();
   const served: Served = {
     bus,
@@ -141,6 +141,7 @@ export function serve(bus: Bus, options: ServeOptions): AsyncDisposable {
     { name: `aether-${options.service}`, version: options.version, description: options.description },
     stats,
   );
+  await bus.nats.flush();
   return {
     async [Symbol.asyncDispose]() {
       if (bus.nats.isClosed()) return;

@@ -30,7 +30,7 @@ describe.skipIf(missing)(`bus boundary${missing ? `: ${missing}` : ""}`, () => {
     await using policy = await nats.connect("policy");
     await using jobs = await nats.connect("jobs");
     let handled = 0;
-    await using _served = serve(policy, {
+    await using _served = await serve(policy, {
       service: "policy",
       version: "0",
       description: "",
@@ -61,7 +61,7 @@ describe.skipIf(missing)(`bus boundary${missing ? `: ${missing}` : ""}`, () => {
     await using worker = await nats.connect("worker-host-a");
     const principals: unknown[] = [];
     const health = healthOperation("jobs");
-    await using _served = serve(jobs, {
+    await using _served = await serve(jobs, {
       service: "jobs",
       version: "0",
       description: "",
@@ -125,7 +125,7 @@ describe.skipIf(missing)(`bus boundary${missing ? `: ${missing}` : ""}`, () => {
     await using gateway = await nats.connect("gateway");
     const release = Promise.withResolvers<void>();
     let running = 0;
-    const served = serve(jobs, {
+    const served = await serve(jobs, {
       service: "jobs",
       version: "0",
       description: "",
@@ -155,7 +155,7 @@ describe.skipIf(missing)(`bus boundary${missing ? `: ${missing}` : ""}`, () => {
   it("answers discovery as the NATS service protocol says", async () => {
     await using jobs = await nats.connect("jobs");
     await using ops = await nats.connect("ops");
-    await using _served = serve(jobs, {
+    await using _served = await serve(jobs, {
       service: "jobs",
       version: "1.2.3",
       description: "test",
@@ -205,7 +205,7 @@ describe.skipIf(missing)(`bus boundary${missing ? `: ${missing}` : ""}`, () => {
     await using jobs = await nats.connect("jobs");
     await using gateway = await nats.connect("gateway");
     let ran = false;
-    await using _served = serve(jobs, {
+    await using _served = await serve(jobs, {
       service: "jobs",
       version: "0",
       description: "",

@@ -74,7 +74,7 @@ describe.skipIf(missing)(`bus${missing ? `: ${missing}` : ""}`, () => {
     await using bus = await nats.connect("jobs");
     await using gateway = await nats.connect("gateway");
     const asked: unknown[] = [];
-    await using _served = serve(bus, {
+    await using _served = await serve(bus, {
       service: "jobs",
       version: "0",
       description: "test",

@@ -15,12 +15,12 @@ const probes: Record<BackendName, () => string | null> = {
 
 /** The nats-server to start: the one the launcher found, else the one on PATH. */
 export function natsServerPath(): string {
-  return process.env["AETHER_NATS_SERVER"] ?? "nats-server";
+  return process.env.AETHER_NATS_SERVER ?? "nats-server";
 }
 
 /** Null when the backend is there; else the reason to skip. Throws when AETHER_REQUIRE names it. */
 export function requireBackend(name: BackendName): string | null {
   const missing = probes[name]();
-  if (missing && (process.env["AETHER_REQUIRE"] ?? "").split(",").includes(name)) throw new Error(missing);
+  if (missing && (process.env.AETHER_REQUIRE ?? "").split(",").includes(name)) throw new Error(missing);
   return missing;
 }

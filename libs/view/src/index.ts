@@ -91,7 +91,11 @@ async function newestOf(options: ViewOptions, lastSequence: number): Promise<num
   return newest?.seq ?? 0;
 }
 
-function openFile(options: ViewOptions, created: string, lastSequence: number): { database: DatabaseSync; from: number } {
+function openFile(
+  options: ViewOptions,
+  created: string,
+  lastSequence: number,
+): { database: DatabaseSync; from: number } {
   const kept = openKept(options, created, lastSequence);
   if (kept) return kept;
   for (const suffix of ["", "-wal", "-shm", "-journal"]) rmSync(options.file + suffix, { force: true });
@@ -101,12 +105,21 @@ function openFile(options: ViewOptions, created: string, lastSequence: number): 
   return { database, from: 0 };
 }
 
-function openKept(options: ViewOptions, created: string, lastSequence: number): { database: DatabaseSync; from: number } | null {
+function openKept(
+  options: ViewOptions,
+  created: string,
+  lastSequence: number,
+): { database: DatabaseSync; from: number } | null {
   let database: DatabaseSync | null = null;
   try {
     database = openDatabase(options.file);
     const row = database.prepare("SELECT stream_created, layout, sequence FROM view").get();
-    if (row && row.stream_created === created && row.layout === options.layout && Number(row.sequence) <= lastSequence) {
+    if (
+      row &&
+      row.stream_created === created &&
+      row.layout === options.layout &&
+      Number(row.sequence) <= lastSequence
+    ) {
       return { database, from: Number(row.sequence) };
     }
   } catch {

@@ -94,7 +94,7 @@ export function appendLines(script: Script, lines: readonly string[]): void {
 }
 
 /** Serves the jobs service's operations from the script. */
-export function serveJobs(bus: Bus, script: Script): AsyncDisposable {
+export function serveJobs(bus: Bus, script: Script): Promise<AsyncDisposable> {
   const requireJob = (id: string): Job => {
     const job = script.jobs.get(id);
     if (!job) throw new ProblemError("not-found");
@@ -182,7 +182,7 @@ function readPage(
 }
 
 /** Serves just enough of policy to be asked. */
-export function servePolicy(bus: Bus, degraded: string[] = []): AsyncDisposable {
+export function servePolicy(bus: Bus, degraded: string[] = []): Promise<AsyncDisposable> {
   return serve(bus, {
     service: "policy",
     version: "1.2.3",

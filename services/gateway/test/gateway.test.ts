@@ -39,8 +39,8 @@ describe.skipIf(missing)(`gateway${missing ? `: ${missing}` : ""}`, () => {
     const script = createScript();
     const log = captureLog();
     const socketPath = join(folder.path, `${randomUUID().slice(0, 8)}.sock`);
-    const jobs = held.use(serveJobs(jobsBus, script));
-    const policy = held.use(servePolicy(policyBus));
+    const jobs = held.use(await serveJobs(jobsBus, script));
+    const policy = held.use(await servePolicy(policyBus));
     // Until the server knows of the subscriptions, nobody answers.
     await Promise.all([jobsBus.nats.flush(), policyBus.nats.flush()]);
     const gateway: Gateway = held.use(await startGateway({ socketPath, bus, operators: [0], log }, overrides));
@@ -261,7 +261,7 @@ describe.skipIf(missing)(`gateway${missing ? `: ${missing}` : ""}`, () => {
         const pages = script.pages;
         if (n % 50 === 0) {
           await jobs[Symbol.asyncDispose]();
-          jobs = serveJobs(jobsBus, script);
+          jobs = await serveJobs(jobsBus, script);
         } else if (n % 7 === 0) {
           await waitFor("a page to be read", () => script.pages > pages || script.pages > n);
         }

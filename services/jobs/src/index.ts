@@ -44,7 +44,7 @@ export async function startJobs(
     handle: async () => ({ version, degraded: await space.degraded() }),
   });
   stack.use(
-    serve(bus, {
+    await serve(bus, {
       service: "jobs",
       version,
       description: "Records, placement, leases and logs of jobs",
@@ -65,7 +65,6 @@ export async function startJobs(
       ],
     }),
   );
-  await bus.nats.flush(); // the server knows the subscriptions now
   const running = stack.move();
   return { [Symbol.asyncDispose]: () => running.disposeAsync() };
 }

@@ -181,7 +181,8 @@ function trim(
     const lines = "n" in segment ? segment.n : 1;
     const size = "b" in segment ? segment.b : 0;
     const skip = Math.min(lines, Math.max(0, after + 1 - seq));
-    const wanted = skip < lines && (sinceMs === null || segment.t >= sinceMs);
+    // Once one is wanted all later ones are: a clock that stepped back must not tear a hole into the bytes.
+    const wanted = skip < lines && (start >= 0 || sinceMs === null || segment.t >= sinceMs);
     if (wanted) {
       const skipped = skip > 0 ? offsetOfLine(bytes, offset, skip) - offset : 0;
       if (start < 0) {

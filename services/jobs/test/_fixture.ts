@@ -51,7 +51,7 @@ export async function startFixture(environment: Record<string, string> = {}): Pr
   const policyBus = stack.use(await nats.connect("policy"));
   const policy: Fixture["policy"] = { answer: () => allow, asked: [] };
   stack.use(
-    serve(policyBus, {
+    await serve(policyBus, {
       service: "policy",
       version: "0",
       description: "answers as the test says",

@@ -10,7 +10,7 @@ const spec = { command: ["true"], resources: { cpus: 1, memory: "64MiB" } };
 describe.skipIf(missing)(`jobs after a loss${missing ? `: ${missing}` : ""}`, () => {
   let fixture: Fixture;
   beforeAll(async () => {
-    fixture = await startFixture({ AETHER_JOBS_WORKER_GONE_MS: "1000" });
+    fixture = await startFixture({ AETHER_JOBS_WORKER_GONE_MS: "3000" });
     await fixture.startJobs();
     await fixture.startJobs();
   });

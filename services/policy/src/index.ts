@@ -66,7 +66,7 @@ export async function startPolicy(
   const decider = createDecider({ engine, tally, log: audit });
   const { checkpoints, segmentsDir } = audit;
   const served = stack.use(
-    serve(bus, {
+    await serve(bus, {
       service: "policy",
       version,
       description: "Decides every action and keeps the audit log",
@@ -84,6 +84,7 @@ export async function startPolicy(
       decide: (request) => decider.decide(request, "policy"),
     }),
   );
+  await bus.nats.flush(); // so that the server knows the subscriptions before anybody is told that this serves
   const superseded = audit.superseded.then(async (reason) => {
     await served[Symbol.asyncDispose]();
     return reason;
