@@ -60,6 +60,7 @@ async function follow(bus: Bus, options: TailOptions, ended: AbortSignal): Promi
       const messages = await consumer.consume({ max_messages: batchMax });
       const stop = () => messages.stop();
       ended.addEventListener("abort", stop, { once: true });
+      if (ended.aborted) stop(); // ended while the consumer was made
       try {
         await handOver(messages, options, next, (sequence) => {
           next = sequence + 1;
