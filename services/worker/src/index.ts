@@ -184,7 +184,7 @@ function createCalls(bus: Bus, incarnation: string, config: WorkerConfig) {
         max: Math.min(64, Math.max(1, free.slots)),
         wait_ms: waitMs,
       };
-      const { reply } = await request(bus, claimJobs, input, envelope());
+      const { reply } = await request(bus, claimJobs, input, { ...envelope(), timeoutMs: waitMs + 2_000 });
       return reply.claims;
     },
     async renew(

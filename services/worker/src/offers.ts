@@ -19,7 +19,8 @@ export interface Offers extends AsyncDisposable {
   readonly free: Capacity;
 }
 
-const waitMs = 20_000;
+/** Short, because an answer that died with its server or its service is missed only when this time is up. */
+const waitMs = 3_000;
 const retryMs = 250;
 
 export function startOffers(parts: OfferParts): Offers {
