@@ -5,9 +5,19 @@ import { alignColumns, shorten, visible } from "./text.ts";
 
 const detailColumns = 60;
 
+export interface AuditTableOptions {
+  indent?: string;
+  /** Without the date, and ids by their last letters: for a table of one moment and few things. */
+  short?: boolean;
+}
+
 /** Prints records that came newest first. */
-export function printAudit(out: Output, newestFirst: readonly AuditRecord[], indent = ""): void {
-  const rows = newestFirst.toReversed().map(toRow);
+export function printAudit(
+  out: Output,
+  newestFirst: readonly AuditRecord[],
+  { indent = "", short = false }: AuditTableOptions = {},
+): void {
+  const rows = newestFirst.toReversed().map((record) => toRow(record, short));
   const [head = "", ...lines] = alignColumns([["SEQ", "TIME", "ACTOR", "ACTION", "ABOUT", "DECISION"], ...rows]);
   out.line(indent + out.paint("bold", head));
   for (const [i, line] of lines.entries()) {
@@ -16,15 +26,16 @@ export function printAudit(out: Output, newestFirst: readonly AuditRecord[], ind
   }
 }
 
-function toRow(record: AuditRecord): string[] {
+function toRow(record: AuditRecord, short: boolean): string[] {
   const { seq, ts, actor, action, kind, count } = record;
+  const about = record.job_id ?? (record.resource ? `${record.resource.type} ${record.resource.id}` : "-");
   const times = count > 1 ? ` ×${count}` : "";
   return [
     String(seq),
-    `${ts.wall.slice(0, 10)} ${ts.wall.slice(11, 23)}`,
+    `${short ? "" : `${ts.wall.slice(0, 10)} `}${ts.wall.slice(11, 23)}`,
     visible(`${actor.type.toLowerCase()}:${actor.id}`),
     `${kind === "outcome" ? "outcome" : visible(action)}${times}`,
-    visible(record.job_id ?? (record.resource ? `${record.resource.type} ${record.resource.id}` : "-")),
+    visible(short ? about.replace(/(?<=_)[0-9a-z]+(?=[0-9a-z]{4}$)/, "…") : about),
     shorten(visible(detailOf(record)), detailColumns),
   ];
 }

@@ -2,7 +2,7 @@
 import path from "node:path";
 import { type Command, commonOptions, parseCommand } from "./command.ts";
 import { commands } from "./commands.ts";
-import { exitCodes, Failure, UsageError } from "./failure.ts";
+import { exitCodes, UsageError } from "./failure.ts";
 import { printCommandHelp, printHelp } from "./help.ts";
 import type { Environment, Invocation } from "./invocation.ts";
 import { reportError } from "./report.ts";
@@ -30,7 +30,10 @@ export async function runCli({ argv, env, terminal, stdin }: CliOptions): Promis
     return await runCommand(command, called.args, { env, terminal, stdin });
   } catch (error) {
     const json = argv.slice(0, argv.includes("--") ? argv.indexOf("--") : undefined).includes("--json");
-    const code = await reportError(terminal.err, error, { command: called?.name, json });
+    const code = await reportError(terminal.err, error, {
+      command: called && commands.has(called.name) ? called.name : undefined,
+      json,
+    });
     // `run` has the exit codes of the job: what is Aether's own must not look like one of them.
     return called?.name === "run" && code !== exitCodes.usage ? (await import("./exit-code.ts")).aetherFailed : code;
   }
@@ -100,7 +103,8 @@ function findCommand(argv: readonly string[]): { name: string; args: string[] } 
   );
   if (seconds.length === 0) return { name: first, args: [...before, ...argv.slice(at + 1)] };
   if (second === undefined || !seconds.includes(second)) {
-    throw new Failure(`\`aether ${first}\` needs one of: ${seconds.join(", ")}`, { exitCode: exitCodes.usage });
+    if (argv.includes("--help") || argv.includes("-h")) return undefined;
+    throw new UsageError(`\`aether ${first}\` needs one of: ${seconds.join(", ")}`);
   }
   return { name: `${first} ${second}`, args: [...before, ...argv.slice(at + 2)] };
 }

@@ -47,7 +47,6 @@ export function startDaemon(layout: Layout, env: Environment): Daemon {
     env: { ...env, ...(layout.home !== null && { AETHER_HOME: layout.home }) },
   });
   closeSync(output);
-  child.unref();
   return {
     pid: child.pid ?? 0,
     ended: endOf(child),
@@ -131,6 +130,7 @@ function startFailure(title: string, daemon: Daemon, layout: Layout, health: Hea
 
 /** Ends it and waits until it is gone, with everything that it started; throws Failure when it stays. */
 export async function endDaemon(pid: number, withinMs: number): Promise<void> {
+  if (!isDaemon(pid)) return;
   signal(pid, "SIGTERM");
   const giveUpAt = performance.now() + withinMs;
   while (isDaemon(pid)) {

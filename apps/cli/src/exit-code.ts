@@ -5,6 +5,8 @@ import type { Job } from "@aether/contracts";
 
 export const aetherFailed = 125;
 const timedOut = 124;
+/** Reasons that the state says already. */
+const unsaid: ReadonlySet<string> = new Set(["requested", "timeout", "queue_timeout"]);
 
 export interface JobEnd {
   readonly state: string;
@@ -20,14 +22,24 @@ export function exitCodeOfJob({ state, exit_code, signal }: JobEnd): number {
   return number === undefined ? aetherFailed : 128 + number;
 }
 
+/** `succeeded`, `failed (exit 3)`, `failed (SIGKILL)`, `failed (oom killed)`. */
+export function stateOf({
+  state,
+  reason,
+  exit_code,
+  signal,
+}: Pick<Job, "state" | "reason" | "exit_code" | "signal">): string {
+  const words = state.replaceAll("_", " ");
+  if (reason === "exit_nonzero") return `${words} (exit ${exit_code})`;
+  if (reason === "signal") return `${words} (${signal})`;
+  return reason === null || unsaid.has(reason) ? words : `${words} (${reason.replaceAll("_", " ")})`;
+}
+
 /** What a person should read about an end that the exit code alone does not tell; null where it does. */
-export function describeEnd(job: Pick<Job, "state" | "reason" | "message" | "exit_code" | "spec">): string | null {
-  const { state, reason, message } = job;
-  if (state === "succeeded" || reason === "exit_nonzero") return null;
-  const words = reason === "timeout" ? `it ran longer than its timeout of ${job.spec.timeout}` : message;
-  return [
-    state.replaceAll("_", " "),
-    reason && reason !== "requested" ? ` (${reason})` : "",
-    words ? `: ${words}` : "",
-  ].join("");
+export function describeEnd(
+  job: Pick<Job, "state" | "reason" | "message" | "exit_code" | "signal" | "spec">,
+): string | null {
+  if (job.state === "succeeded" || job.reason === "exit_nonzero") return null;
+  const words = job.reason === "timeout" ? `it ran longer than its timeout of ${job.spec.timeout}` : job.message;
+  return words ? `${stateOf(job)}: ${words}` : stateOf(job);
 }

@@ -26,6 +26,8 @@ it.each([
 it("tells how long ago a time was", () => {
   const now = Date.parse("2026-11-23T10:00:10.000Z");
   expect(formatAgo("2026-11-23T10:00:06.400Z", now)).toBe("4 s ago");
+  expect(formatAgo("2026-11-23T09:49:20.000Z", now)).toBe("10 min ago");
+  expect(formatAgo("2026-11-20T09:49:20.000Z", now)).toBe("3 d ago");
   expect(formatAgo("2026-11-23T10:00:11.000Z", now)).toBe("just now");
   expect(formatAgo(null, now)).toBe("-");
 });

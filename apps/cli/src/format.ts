@@ -25,9 +25,17 @@ export function formatBytes(bytes: number): string {
   return `${value.toFixed(1)} TiB`;
 }
 
-/** `4 s ago`; a dash where there is no time yet. */
+/** `4 s ago`, `3 min ago`, in the largest unit; a dash where there is no time yet. */
 export function formatAgo(time: string | null, nowMs: number): string {
   if (time === null) return "-";
-  const ms = Math.max(0, nowMs - Date.parse(time));
-  return ms < 1000 ? "just now" : `${formatMs(Math.round(ms / 1000) * 1000).replace(".0", "")} ago`;
+  const seconds = Math.round((nowMs - Date.parse(time)) / 1000);
+  if (seconds < 1) return "just now";
+  const [size, unit] = ago.find(([limit]) => seconds >= limit) ?? [1, "s"];
+  return `${Math.floor(seconds / size)} ${unit} ago`;
 }
+
+const ago = [
+  [86_400, "d"],
+  [3600, "h"],
+  [60, "min"],
+] as const;

@@ -42,11 +42,18 @@ async function reportProblem(err: Output, error: unknown, json: boolean): Promis
     const details = decision
       ? [decision.reason, `denied by ${decision.policies.join(", ") || "default: no policy allows it"}`]
       : (faults ?? [problem.detail ?? ""]);
-    tell(err, visible(problem.title), details.filter(Boolean).map(visible), problems[slug].mend);
+    tell(err, visible(problem.title), details.filter(Boolean).map(visible), nextStep(slug, problems[slug].mend));
     const id = problem.instance?.replace("urn:aether:request:", "");
     if (id) err.line(`  request ${visible(id)}`);
   }
   return exitCodeOfStatus(problem.status);
+}
+
+/** The catalogue speaks to programs; where the command line has shown it already, it says what a person may do. */
+function nextStep(slug: string, mend: string): string {
+  if (slug === "policy-denied") return "ask for less, or have an operator change that policy";
+  if (slug === "invalid-request") return "correct what is named above";
+  return mend;
 }
 
 function causes(error: unknown): string[] {

@@ -168,12 +168,12 @@ async function showAudit({ out, progress, found }: Stage, client: Client, job: J
   progress.say("waiting for the record of the job's end");
   const records = await readAudit(client, job);
   progress.clear();
-  printAudit(out, records, "    ");
+  printAudit(out, records, { indent: "    ", short: true });
   const verdict = await client.audit.verify();
   if (verdict.state !== "intact") {
     throw new Failure([`the audit log is ${verdict.state}`, ...verdict.faults.map(({ fault }) => fault)].join("\n"));
   }
-  held(out, `the chain is intact: ${verdict.records} records, ${verdict.checkpoints} signed checkpoints`);
+  held(out, `the chain is intact: ${verdict.records} records, each with the hash of the one before it`);
   Object.assign(found, { audit: records, verdict });
 }
 

@@ -1,11 +1,11 @@
 import { type AuditRecord, type Job, limits, ProblemError } from "@aether/contracts";
 import { printAudit } from "../audit-table.ts";
 import { defineCommand } from "../command.ts";
+import { stateOf } from "../exit-code.ts";
 import { exitCodes } from "../failure.ts";
 import { formatBytes, formatMs } from "../format.ts";
 import { type Output, printJsonLine } from "../terminal.ts";
 import { alignColumns, quoteCommand, visible } from "../text.ts";
-import { stateOf } from "./ps.ts";
 
 export const inspect = defineCommand({
   usage: "inspect JOB…",
@@ -58,7 +58,7 @@ function printJob(out: Output, job: Job, audit: AuditRecord[] | null): void {
     );
   }
   section(out, "Audit");
-  if (audit) printAudit(out, audit, "  ");
+  if (audit) printAudit(out, audit, { indent: "  " });
   else out.line("  you may not read the audit log");
 }
 

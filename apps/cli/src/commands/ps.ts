@@ -1,6 +1,7 @@
 import type { Client } from "@aether/client";
 import { isTerminal, type Job, JobState, jobStates, limits } from "@aether/contracts";
 import { defineCommand, type Options, type Values } from "../command.ts";
+import { stateOf } from "../exit-code.ts";
 import { exitCodes, UsageError } from "../failure.ts";
 import { formatAgo, formatMs } from "../format.ts";
 import { toPairs } from "../job-spec.ts";
@@ -125,13 +126,6 @@ function printTable(out: Output, jobs: Job[]): void {
   const [head = "", ...lines] = alignColumns([["JOB", "NAME", "STATE", "COMMAND", "CREATED", "RUNTIME"], ...rows]);
   out.line(out.paint("bold", head));
   for (const line of lines) out.line(line);
-}
-
-/** `succeeded`, `failed (exit 3)`, `failed (oom killed)`. */
-export function stateOf({ state, reason, exit_code, signal }: Job): string {
-  const why = reason === "exit_nonzero" ? `exit ${exit_code}` : reason === "signal" ? signal : reason;
-  const said = why === null || why === "requested" || why === "timeout" ? "" : ` (${why.replaceAll("_", " ")})`;
-  return `${state.replaceAll("_", " ")}${said}`;
 }
 
 function runtimeOf({ runtime_ms, started_at, ended_at }: Job, nowMs: number): string {

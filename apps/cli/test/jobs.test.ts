@@ -1,0 +1,147 @@
+// The commands that look at jobs and end them, and what policy and audit say, against the whole system.
+import type { AuditRecord, Health, Job } from "@aether/contracts";
+import { waitFor } from "@aether/testkit";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { visibleLines } from "../src/text.ts";
+import { type Installation, lines, missingBackend, startInstallation } from "./_cli.ts";
+
+const missing = missingBackend();
+
+describe.skipIf(missing)(`aether${missing ? `: ${missing}` : ""}`, () => {
+  let aether: Installation;
+  beforeAll(async () => {
+    aether = await startInstallation();
+  });
+  afterAll(async () => {
+    await aether[Symbol.asyncDispose]();
+  });
+
+  const detached = async (...args: string[]) => (await aether.run(["run", "-d", ...args])).stdout.trim();
+  const ended = async (...args: string[]) => {
+    const id = await detached(...args);
+    await aether.run(["wait", id]);
+    return id;
+  };
+
+  it("logs reads what a job wrote, each stream to its own", async () => {
+    const id = await ended("sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.02; done; echo bad >&2; printf end");
+    const logs = (...args: string[]) => aether.run(["logs", ...args, id]);
+    expect(await logs()).toEqual({ code: 0, stdout: "1\n2\n3\nend", stderr: "bad\n" });
+    expect(await logs("-f")).toMatchObject({ stdout: "1\n2\n3\nend" });
+    expect(await logs("--tail", "1")).toMatchObject({ stdout: "end", stderr: "" });
+    expect(await logs("--after", "2", "--stream", "stdout")).toMatchObject({ stdout: "3\nend", stderr: "" });
+    expect((await logs("-t", "--after", "4")).stdout).toMatch(/^\d{4}-\d\d-\d\dT[\d:.]+Z end$/);
+    expect((await logs("--since", "2020-01-01")).stdout).toBe("1\n2\n3\nend");
+    const frames = lines<{ seq?: number; data?: string }>((await logs("--json")).stdout);
+    expect(frames.map(({ seq }) => seq)).toEqual([1, 2, 3, 4, 5]);
+    expect(lines((await logs("-f", "--format", "ndjson")).stdout).at(-1)).toMatchObject({ type: "eof", last_seq: 5 });
+    expect(await logs("--tail", "1", "--after", "1")).toMatchObject({ code: 2 });
+  });
+
+  it("ps lists what runs, and with -a what has ended", async () => {
+    const done = await ended("--name", "done", "--label", "team=docs", "true");
+    const waiting = await detached("--pool", "nobody", "--name", "waiting", "true");
+    const ids = async (...args: string[]) =>
+      (await aether.run(["ps", "-q", ...args])).stdout.split("\n").filter(Boolean);
+    expect(
+      await waitFor("the list to show it", async () => (await ids()).includes(waiting) && (await ids())),
+    ).not.toContain(done);
+    expect(await ids("-a")).toEqual(expect.arrayContaining([done, waiting]));
+    expect(await ids("-a", "--filter", "label=team=docs")).toEqual([done]);
+    expect(await ids("--filter", "status=succeeded", "--label", "team=docs")).toEqual([done]);
+    expect(await ids("-a", "--pool", "nobody", "--state", "queued")).toEqual([waiting]);
+    expect(await ids("-a", "--limit", "1")).toHaveLength(1);
+    const table = (await aether.run(["ps", "-a"])).stdout.split("\n");
+    expect(table[0]).toMatch(/^JOB +NAME +STATE +COMMAND +CREATED +RUNTIME$/);
+    expect(table.find((line) => line.startsWith(done))).toMatch(/ done +succeeded +true +/);
+    const page: { items: Job[] } = JSON.parse((await aether.run(["ps", "--json"])).stdout);
+    expect(page.items.map(({ id }) => id)).toContain(waiting);
+    expect(await aether.run(["ps", "--state", "happy"])).toMatchObject({ code: 2 });
+    await aether.run(["kill", waiting]);
+  });
+
+  it("never lets what a job is called reach the terminal raw", async () => {
+    const id = await ended("--label", "note=\x1b[2J\u202e", "--", "printf", "\x1b]0;x\x07");
+    for (const args of [
+      ["ps", "-a"],
+      ["inspect", id],
+    ]) {
+      const { stdout } = await aether.run(args);
+      expect(stdout).toBe(visibleLines(stdout));
+      expect(stdout).toContain("\\x1b");
+    }
+  });
+
+  it("stop and kill end jobs and wait for it", async () => {
+    const forever = ["sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"];
+    const running = async () => {
+      const id = await detached(...forever);
+      await waitFor(
+        "it to run",
+        async () => JSON.parse((await aether.run(["inspect", "--json", id])).stdout).job.state === "running",
+      );
+      return id;
+    };
+    const [first, second] = [await running(), await running()];
+    expect(await aether.run(["stop", "-t", "0", first])).toMatchObject({ code: 0, stdout: `${first}\n` });
+    expect(lines<Job>((await aether.run(["kill", "--json", second])).stdout)).toMatchObject([
+      { id: second, state: "killed", signal: "SIGKILL" },
+    ]);
+    expect((await aether.run(["wait", first, second])).code).toBe(137);
+    const unknown = `job_${"0".repeat(26)}`;
+    const mixed = await aether.run(["stop", unknown, first]);
+    expect(mixed).toMatchObject({ code: 4, stdout: `${first}\n` });
+    expect(mixed.stderr).toMatch(/request req_/);
+  });
+
+  it("inspect shows the record and the audit records about it", async () => {
+    const id = await ended("--memory", "32m", "sh", "-c", "exit 2");
+    const found = await waitFor("the outcome to be recorded", async () => {
+      const seen: { job: Job; audit: AuditRecord[] } = JSON.parse((await aether.run(["inspect", "--json", id])).stdout);
+      return seen.audit.some(({ outcome }) => outcome?.to === "failed") && seen;
+    });
+    expect(found.job).toMatchObject({ id, state: "failed", exit_code: 2 });
+    expect(found.audit.map(({ action }) => action)).toEqual(expect.arrayContaining(["submit_job", "start_job"]));
+    const { stdout } = await aether.run(["inspect", id]);
+    for (const text of ["failed (exit 2)", "memory peak", "32m", "submit_job", "allow by", "running → failed"]) {
+      expect(stdout).toContain(text);
+    }
+  });
+
+  it("audit and policy answer, as text and as JSON", async () => {
+    expect(await aether.run(["run", "--timeout", "8d", "true"])).toMatchObject({ code: 125 });
+    const denied = ["audit", "ls", "--decision", "deny", "--action", "submit_job"];
+    const listed: { items: AuditRecord[] } = JSON.parse((await aether.run([...denied, "--json"])).stdout);
+    expect(listed.items[0]?.decision).toMatchObject({ outcome: "deny", policies: ["limit-timeout"] });
+    expect((await aether.run(denied)).stdout).toMatch(/submit_job .* deny by limit-timeout/);
+    expect(await aether.run(["audit", "ls", "--kind", "rumour"])).toMatchObject({ code: 2 });
+    expect(await aether.run(["audit", "verify"])).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/^intact: /),
+    });
+    expect(JSON.parse((await aether.run(["audit", "verify", "--json"])).stdout)).toMatchObject({ state: "intact" });
+    expect(await aether.run(["policy", "check", "submit_job", "-c", "timeout_ms=8d"])).toMatchObject({
+      code: 1,
+      stdout: "deny: no job may run longer than 7 days\npolicies: limit-timeout\n",
+    });
+    expect(await aether.run(["policy", "check", "submit_job", "-c", "timeout_ms=1h"])).toMatchObject({ code: 0 });
+    expect(await aether.run(["policy", "check", "dance"])).toMatchObject({ code: 2 });
+  });
+
+  it("health and version tell about every service", async () => {
+    const health = await aether.run(["health", "--json"]);
+    const { status, services }: Health = JSON.parse(health.stdout);
+    expect(services.map(({ name }) => name)).toEqual(expect.arrayContaining(["gateway", "jobs", "policy"]));
+    expect(health.code).toBe(status === "up" ? 0 : 1);
+    expect((await aether.run(["health"])).stdout).toMatch(/^SERVICE +STATE +VERSION +LATENCY\ngateway +up /);
+    expect(JSON.parse((await aether.run(["version", "--json"])).stdout)).toMatchObject({ server: { api: "v0" } });
+  });
+
+  it("says what is not there, with the request id last", async () => {
+    const { code, stdout, stderr } = await aether.run(["logs", `job_${"0".repeat(26)}`]);
+    expect({ code, stdout }).toEqual({ code: 4, stdout: "" });
+    expect(stderr).toMatch(/^aether: .*\n(.*\n)+ {2}request req_\w+\n$/);
+    const asJson = await aether.run(["inspect", "--json", `job_${"0".repeat(26)}`]);
+    expect(JSON.parse(asJson.stderr)).toMatchObject({ type: "urn:aether:problem:not-found", status: 404 });
+  });
+});
