@@ -30,13 +30,11 @@ export function renderDocs(version: string): Map<string, string> {
   ]);
 }
 
-const routed = operations.filter((operation) => operation.http !== undefined);
+const routed = operations.flatMap((operation) => (operation.http ? [{ ...operation, http: operation.http }] : []));
 
 function renderApi(openApi: Schema): string {
-  const contents = routed.map((operation) => `| ${link(operation)} | ${operation.summary} |`);
-  const system = systemRoutes.map(
-    ({ method, path, summary }) => `| [\`${method} /v0${path}\`](#the-gateway-itself) | ${summary} |`,
-  );
+  const contents = routed.map(({ http, summary }) => `| ${link(http)} | ${summary} |`);
+  const system = systemRoutes.map((route) => `| ${link(route)} | ${route.summary} |`);
   return lines(
     "# HTTP API v0",
     generated,
@@ -61,7 +59,6 @@ function renderApi(openApi: Schema): string {
     ...system,
     "",
     ...routed.flatMap((operation) => renderRoute(operation, openApi)),
-    "## The gateway itself",
     ...systemRoutes.flatMap(({ method, path, summary }) => renderSystemRoute(method, path, summary)),
   );
 }
@@ -99,11 +96,14 @@ function renderReply(operation: Operation, example: Example): string[] {
 
 function renderSystemRoute(method: string, path: string, summary: string): string[] {
   const reply = examples[path]?.reply;
-  const status = path === "/health" ? " 503 when it is `down`." : "";
+  const status = path === "/health" ? "200, or 503 when it is `down`:" : "200:";
   return [
+    `## ${method} /v0${path}`,
+    `${summary}. Answered by the gateway itself.`,
     "",
-    `\`${method} /v0${path}\`: ${summary.charAt(0).toLowerCase()}${summary.slice(1)}.${status}`,
-    ...(reply ? [fence("json", reply)] : []),
+    fence("sh", curl(method, path, { reply })),
+    ...(reply ? [status, fence("json", reply)] : ["200: the same as [openapi.json](openapi.json)."]),
+    "",
   ];
 }
 
@@ -200,8 +200,8 @@ function curl(method: string, path: string, { params, query, body }: Example): s
   return `curl -s --unix-socket $S${verb} ${url}${data}`;
 }
 
-function link(operation: Operation): string {
-  const heading = `${operation.http?.method} /v0${operation.http?.path}`;
+function link({ method, path }: { method: string; path: string }): string {
+  const heading = `${method} /v0${path}`;
   const anchor = heading
     .toLowerCase()
     .replaceAll(/[^a-z0-9 _-]/g, "")

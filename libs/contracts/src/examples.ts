@@ -90,13 +90,7 @@ const succeeded: Job = {
     gpu_ms: 0,
     gpu_memory_peak_bytes: 0,
   },
-  enforced: {
-    memory: "cgroup v2",
-    cpus: "cgroup v2",
-    pids: "cgroup v2",
-    disk: "loop image",
-    io: "cgroup v2, direct reads and writes",
-  },
+  enforced: { memory: "cgroup2", cpus: "cgroup2", pids: "cgroup2", disk: "loop", io: "none" },
   logs: { last_seq: 1, bytes: 3, truncated: false },
   attempts: [
     {
@@ -188,7 +182,7 @@ export const examples: Readonly<Record<string, Example>> = {
       policy_version: policyVersion,
     },
   },
-  "policy.audit": { query: { job_id: jobId, limit: 1 }, reply: { items: [decided], next_cursor: null } },
+  "policy.audit": { query: { job_id: jobId, action: "submit_job" }, reply: { items: [decided], next_cursor: null } },
   "policy.verify": {
     body: {},
     reply: {
