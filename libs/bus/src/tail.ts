@@ -81,7 +81,7 @@ async function follow(bus: Bus, options: TailOptions, ended: AbortSignal): Promi
 
 /** Gives what has arrived while the call before was busy to the next call, all at once. */
 async function handOver(
-  messages: AsyncIterable<JsMsg>,
+  messages: AsyncIterable<JsMsg> & { stop(): void },
   options: TailOptions,
   from: number,
   onDone: (sequence: number) => void,
@@ -96,20 +96,25 @@ async function handOver(
       onDone(batch.at(-1)?.sequence ?? 0);
     }
   };
-  for await (const message of messages) {
-    if (message.seq < from) continue;
-    arrived.push(toTailMessage(message));
+  const start = () => {
     busy ??= drain()
       .catch((error: unknown) => {
         failure = { error };
+        messages.stop(); // or the failure would be met only when the next message comes
       })
       .finally(() => {
         busy = null;
+        if (arrived.length > 0 && !failure) start(); // it came after the last look and before this
       });
+  };
+  for await (const message of messages) {
+    if (message.seq < from) continue;
+    arrived.push(toTailMessage(message));
+    start();
     if (arrived.length >= batchMax) await busy;
     if (failure) break;
   }
-  if (busy !== null) await busy;
+  while (busy !== null) await busy;
   if (failure) throw (failure as { error: unknown }).error;
 }
 

@@ -84,7 +84,6 @@ export async function startPolicy(
       decide: (request) => decider.decide(request, "policy"),
     }),
   );
-  await bus.nats.flush(); // so that the server knows the subscriptions before anybody is told that this serves
   const superseded = audit.superseded.then(async (reason) => {
     await served[Symbol.asyncDispose]();
     return reason;
