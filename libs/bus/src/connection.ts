@@ -28,6 +28,8 @@ export interface Bus extends AsyncDisposable {
   readonly connected: boolean;
   /** How often it has come back; what counts silence begins anew when this changes. */
   readonly reconnects: number;
+  /** Calls back whenever the connection has come back, until disposed: what the server held for it may be gone. */
+  onReconnect(callback: () => void): Disposable;
 }
 
 /** Connects, waiting for the server as long as it takes to come up. */
@@ -48,7 +50,7 @@ export async function connectBus(options: BusOptions): Promise<Bus> {
   });
   const js = jetstream(nats, { timeout: limits.decideDeadlineMs });
   const jsm = await jetstreamManager(nats, { checkAPI: false, timeout: limits.decideDeadlineMs });
-  const state = { connected: true, reconnects: 0 };
+  const state: ConnectionState = { connected: true, reconnects: 0, onReconnect: new Set() };
   void watchStatus(nats, state, options.log);
   return {
     user: options.user,
@@ -62,17 +64,23 @@ export async function connectBus(options: BusOptions): Promise<Bus> {
     get reconnects() {
       return state.reconnects;
     },
+    onReconnect(callback) {
+      state.onReconnect.add(callback);
+      return { [Symbol.dispose]: () => void state.onReconnect.delete(callback) };
+    },
     async [Symbol.asyncDispose]() {
       if (!nats.isClosed()) await nats.close();
     },
   };
 }
 
-async function watchStatus(
-  nats: NatsConnection,
-  state: { connected: boolean; reconnects: number },
-  log: Logger,
-): Promise<void> {
+interface ConnectionState {
+  connected: boolean;
+  reconnects: number;
+  onReconnect: Set<() => void>;
+}
+
+async function watchStatus(nats: NatsConnection, state: ConnectionState, log: Logger): Promise<void> {
   for await (const status of nats.status()) {
     if (status.type === "disconnect") {
       state.connected = false;
@@ -81,6 +89,7 @@ async function watchStatus(
       state.connected = true;
       state.reconnects++;
       log.info({ server: status.server }, "reconnected to NATS");
+      for (const callback of state.onReconnect) callback();
     } else if (status.type === "error") {
       log.error({ err: status.error }, "asynchronous NATS error");
     }

@@ -60,6 +60,8 @@ async function follow(bus: Bus, options: TailOptions, ended: AbortSignal): Promi
       const messages = await consumer.consume({ max_messages: batchMax });
       const stop = () => messages.stop();
       ended.addEventListener("abort", stop, { once: true });
+      // The consumer lives in the server's memory; its own watch would take the better part of a minute to miss it.
+      using _ = bus.onReconnect(stop);
       if (ended.aborted) stop(); // ended while the consumer was made
       try {
         await handOver(messages, options, next, (sequence) => {
