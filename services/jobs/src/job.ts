@@ -154,8 +154,18 @@ export function claim(
   );
 }
 
-/** `starting` → `running`: stored before the command is released. */
-export function run(job: StoredJob, report: Extract<AttemptEvent, { event: "running" }>, at: At): StoredJob | null {
+/**
+ * `starting` → `running`: stored before the command is released. What was to be stopped by then and never ran has ended: its
+ * worker is refused, and executes nothing.
+ */
+export function run(
+  job: StoredJob,
+  report: Extract<AttemptEvent, { event: "running" }>,
+  random: number,
+  at: At,
+): StoredJob | null {
+  const isReleased = job.attempts.some(({ attempt }) => attempt === job.attempt);
+  if (job.state === "stopping" && !isReleased) return endAsAsked(job, random, at);
   if (job.state !== "starting") return null;
   const now = at.now.toISOString();
   const attempts = [
@@ -214,7 +224,7 @@ export function finish(
   random: number,
   at: At,
 ): StoredJob | null {
-  if (job.state !== "running" && job.state !== "stopping" && job.state !== "starting") return null;
+  if (job.state !== "running" && job.state !== "stopping") return null;
   const done: StoredJob = {
     ...job,
     exit_code: report.exit_code,

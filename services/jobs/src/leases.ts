@@ -20,11 +20,14 @@ const WorkerEntry = z.object({
 export type WorkerEntry = z.infer<typeof WorkerEntry>;
 
 export interface Leases extends AsyncDisposable {
-  /** Stores a heartbeat; throws `conflict` when this incarnation is gone. */
-  renew(entry: WorkerEntry): Promise<void>;
+  /** Stores a heartbeat; throws `conflict` when this incarnation is gone. False when a newer one has been stored already. */
+  renew(entry: WorkerEntry): Promise<boolean>;
   /** Takes an incarnation off; nothing that it held counts as held any more. */
   remove(incarnation: string): Promise<void>;
-  isGone(incarnation: string): boolean;
+  /** Takes off an incarnation that nobody has heard since this observer did; false when somebody has. */
+  removeSilent(incarnation: string): Promise<boolean>;
+  /** Whether an incarnation was taken off, or has not been there for too long; the truth has the last word. */
+  isGone(incarnation: string): Promise<boolean>;
   /** Incarnations that this observer has not heard of for too long. */
   silent(): string[];
   workers(): WorkerEntry[];
@@ -32,8 +35,11 @@ export interface Leases extends AsyncDisposable {
 
 interface Seen {
   entry: WorkerEntry;
+  revision: number;
   heardAt: number;
 }
+
+const triesMax = 20;
 
 export async function openLeases(
   bus: Bus,
@@ -59,6 +65,7 @@ export async function openLeases(
         if (message.data) {
           seen.set(incarnation, {
             entry: WorkerEntry.parse(JSON.parse(new TextDecoder().decode(message.data))),
+            revision: message.sequence,
             heardAt: clock.monotonicMs(),
           });
           firstMissed.delete(incarnation);
@@ -85,13 +92,20 @@ export async function openLeases(
   }
 
   async function remove(incarnation: string): Promise<void> {
-    const entry = await bucket.get(incarnation);
-    if (!entry) return;
+    for (let tries = 0; tries < triesMax; tries++) {
+      const entry = await bucket.get(incarnation);
+      if (!entry || (await removeRevision(incarnation, entry.revision))) return;
+    }
+    throw new ProblemError("unavailable", { detail: "the lease changes too often right now", retry_after_ms: 200 });
+  }
+
+  async function removeRevision(incarnation: string, revision: number): Promise<boolean> {
     try {
-      await bucket.remove(incarnation, entry.revision);
+      await bucket.remove(incarnation, revision);
+      return true;
     } catch (error) {
-      // A heartbeat came in between: it is heard, and the next look decides anew.
-      if (!(error instanceof RevisionConflict)) throw error;
+      if (error instanceof RevisionConflict) return false;
+      throw error;
     }
   }
 
@@ -101,25 +115,47 @@ export async function openLeases(
     }
   }
 
-  return {
-    async renew(entry) {
-      const current = await bucket.get(entry.incarnation);
-      if (!current) {
-        if (entry.beat > 1) throw new ProblemError("conflict", { detail: "this incarnation is gone; start a new one" });
+  /** One try; null when somebody else wrote in between. */
+  async function renewOnce(entry: WorkerEntry): Promise<boolean | null> {
+    const current = await bucket.get(entry.incarnation);
+    if (current && entry.beat < current.value.beat) return false;
+    if (!current && entry.beat > 1)
+      throw new ProblemError("conflict", { detail: "this incarnation is gone; start a new one" });
+    try {
+      // A heartbeat that is sent again is stored again: its sender counts from this sending, so must all who listen.
+      if (current) await bucket.update(entry.incarnation, entry, current.revision);
+      else {
         await supersede(entry);
         await bucket.create(entry.incarnation, entry);
-        return;
       }
-      if (entry.beat > current.value.beat) await bucket.update(entry.incarnation, entry, current.revision);
+      return true;
+    } catch (error) {
+      if (error instanceof RevisionConflict) return null;
+      throw error;
+    }
+  }
+
+  return {
+    async renew(entry) {
+      for (let tries = 0; tries < triesMax; tries++) {
+        const renewed = await renewOnce(entry);
+        if (renewed !== null) return renewed;
+      }
+      throw new ProblemError("unavailable", { detail: "the lease changes too often right now", retry_after_ms: 200 });
     },
     remove,
-    isGone(incarnation) {
+    async removeSilent(incarnation) {
+      const worker = seen.get(incarnation);
+      // What this observer heard last must still be the newest: the silence may have been its own, of a process that stood.
+      return worker !== undefined && (await removeRevision(incarnation, worker.revision));
+    },
+    async isGone(incarnation) {
       forgive();
       if (seen.has(incarnation)) return false;
       const now = clock.monotonicMs();
       const since = firstMissed.get(incarnation) ?? now;
       firstMissed.set(incarnation, since);
-      return bus.connected && now - since > goneAfterMs;
+      return bus.connected && now - since > goneAfterMs && (await bucket.get(incarnation)) === null;
     },
     silent() {
       forgive();

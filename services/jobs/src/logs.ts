@@ -20,11 +20,15 @@ interface End {
   sequence: number;
   attempt: number;
   lastSeq: number;
+  /** The last batch is the marker that closed this attempt's log. */
+  fenced: boolean;
 }
 
 export interface JobLogs {
   /** Stores a batch; answers the log's last seq. Throws `conflict` when it is not the successor of what is stored. */
   append(jobId: string, batch: LogBatch, bytes: Uint8Array): Promise<number>;
+  /** Seq of the last line that is stored. */
+  lastSeq(jobId: string): Promise<number>;
   /** Closes the log of an attempt whose worker is gone, so that nothing it sends later fits; answers the log's end. */
   fence(jobId: string, attempt: number, logs: StoredJob["logs"]): Promise<StoredJob["logs"]>;
   read(
@@ -45,14 +49,21 @@ export function openLogs(bus: Bus, clock: { now(): Date }): JobLogs {
 
   async function readEnd(jobId: string): Promise<End> {
     const message = await lastMessage(bus, stream, subjectOf(jobId));
-    if (!message) return { sequence: 0, attempt: 0, lastSeq: 0 };
+    if (!message) return { sequence: 0, attempt: 0, lastSeq: 0, fenced: false };
     const { batch } = decode(message.data);
-    return { sequence: message.sequence, attempt: batch.attempt, lastSeq: batch.last_seq };
+    return {
+      sequence: message.sequence,
+      attempt: batch.attempt,
+      lastSeq: batch.last_seq,
+      fenced: batch.segments.some((segment) => "x" in segment && segment.x.reason === "worker_lost"),
+    };
   }
 
   async function append(jobId: string, batch: LogBatch, bytes: Uint8Array): Promise<number> {
     let end = ends.get(jobId) ?? (await readEnd(jobId));
     for (let tries = 0; tries < appendTriesMax; tries++) {
+      if (end.fenced && end.attempt === batch.attempt)
+        throw new ProblemError("conflict", { detail: "the log of this attempt is closed" });
       if (end.lastSeq >= batch.last_seq && end.attempt === batch.attempt) return end.lastSeq;
       if (end.lastSeq + 1 !== batch.first_seq || end.attempt > batch.attempt) {
         const fresh = await readEnd(jobId);
@@ -64,7 +75,7 @@ export function openLogs(bus: Bus, clock: { now(): Date }): JobLogs {
       try {
         const sequence = await appendMessage(bus, subjectOf(jobId), encode(batch, bytes), end.sequence);
         if (ends.size >= rememberedMax) ends.clear();
-        ends.set(jobId, { sequence, attempt: batch.attempt, lastSeq: batch.last_seq });
+        ends.set(jobId, { sequence, attempt: batch.attempt, lastSeq: batch.last_seq, fenced: false });
         return batch.last_seq;
       } catch (error) {
         if (!(error instanceof RevisionConflict))
@@ -79,9 +90,12 @@ export function openLogs(bus: Bus, clock: { now(): Date }): JobLogs {
   return {
     append,
 
+    lastSeq: async (jobId) => (await readEnd(jobId)).lastSeq,
+
     async fence(jobId, attempt, logs) {
       for (let tries = 0; ; tries++) {
         const end = await readEnd(jobId);
+        if (end.fenced && end.attempt === attempt) return { last_seq: end.lastSeq, bytes: logs.bytes, truncated: true };
         const seq = end.lastSeq + 1;
         const marker: LogSegment = { t: clock.now().getTime(), x: { reason: "worker_lost", lines: null, bytes: null } };
         try {

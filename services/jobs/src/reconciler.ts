@@ -1,10 +1,10 @@
 // The loop that moves what nobody else will: queue timeouts, jobs whose worker is gone, what is kept too long. Every step is
 // one compare-and-set that does nothing when it has been made already, so any number of instances may run it at once and it
 // may stop anywhere.
-import { limits } from "@aether/contracts";
+import { type JobState, limits } from "@aether/contracts";
 import type { Logger } from "@aether/telemetry";
 import type { Held, JobIndex } from "./index-view.ts";
-import { expire, lose } from "./job.ts";
+import { expire, lose, type StoredJob } from "./job.ts";
 import type { Leases } from "./leases.ts";
 import type { JobLogs } from "./logs.ts";
 import type { Store } from "./store.ts";
@@ -48,28 +48,35 @@ async function lookOnce(parts: ReconcilerParts, thorough: boolean): Promise<void
   const now = parts.clock.now();
   for (const id of parts.index.queueTimeouts(now, batch)) await parts.store.change(id, expire);
   for (const incarnation of parts.leases.silent()) {
-    parts.log.warn({ incarnation }, "worker is silent for too long: gone");
-    await parts.leases.remove(incarnation);
+    if (await parts.leases.removeSilent(incarnation))
+      parts.log.warn({ incarnation }, "worker is silent for too long: gone");
   }
   for (const held of parts.index.held()) {
-    if (held.incarnation && parts.leases.isGone(held.incarnation)) await loseAttempt(parts, held, "worker_lost");
+    if (held.incarnation && (await parts.leases.isGone(held.incarnation)))
+      await loseAttempt(parts, held, "worker_lost");
   }
   if (thorough) await forget(parts, now);
 }
 
-/** Ends an attempt that nobody runs any more; first its log is closed, so that nothing late fits. */
+/**
+ * Ends an attempt that nobody runs any more; first its log is closed, so that nothing late fits. With `only` it is ended in
+ * that state and in no later one.
+ */
 export async function loseAttempt(
   parts: Pick<ReconcilerParts, "store" | "logs" | "clock" | "log">,
   held: Held,
   reason: "worker_lost" | "lease_expired",
+  only: JobState | null = null,
 ): Promise<void> {
+  const isMeant = (job: StoredJob) =>
+    job.attempt === held.attempt && job.incarnation === held.incarnation && (only === null || job.state === only);
   const current = await parts.store.get(held.id);
-  if (!current || current.value.attempt !== held.attempt || current.value.incarnation !== held.incarnation) return;
+  if (!current || !isMeant(current.value)) return;
   const hadOutput = current.value.state === "running" || current.value.state === "stopping";
   const logs = hadOutput ? await parts.logs.fence(held.id, held.attempt, current.value.logs) : null;
   const { random } = parts.clock;
   const changed = await parts.store.change(held.id, (job, at) =>
-    job.attempt === held.attempt && job.incarnation === held.incarnation ? lose(job, reason, logs, random(), at) : null,
+    isMeant(job) && (hadOutput || job.state === "starting") ? lose(job, reason, logs, random(), at) : null,
   );
   if (changed?.changed)
     parts.log.warn({ job_id: held.id, attempt: held.attempt, reason, state: changed.value.state }, "attempt lost");

@@ -45,8 +45,8 @@ export function workerHandlers(parts: WorkerHandlerParts) {
   const { bus, store, index, leases, logs, waiters, clock } = parts;
   /** Jobs that a claim of this instance is deciding on right now. */
   const deciding = new Set<string>();
-  /** When a claim was first seen missing from its worker's renewals, by job and attempt. */
-  const missed = new Map<string, number>();
+  /** By incarnation: when each of its jobs was first missing from its renewals. */
+  const missed = new Map<string, Map<string, number>>();
   /** The claim that each incarnation waits with; a newer one, which offers more, takes its place. */
   const waitingClaims = new Map<string, AbortController>();
 
@@ -68,6 +68,8 @@ export function workerHandlers(parts: WorkerHandlerParts) {
     );
     if (!claimed || claimed.value.secret_hash !== secretHash) return null;
     const { value: job } = claimed;
+    // A marker may stand behind the end that the record knows, where a loss and an ending met.
+    const lastSeq = job.released > 0 ? Math.max(job.logs.last_seq, await logs.lastSeq(id)) : 0;
     return {
       job_id: id,
       attempt: job.attempt,
@@ -75,7 +77,7 @@ export function workerHandlers(parts: WorkerHandlerParts) {
       owner: job.owner,
       intent_id: job.intent_id,
       spec: job.spec,
-      log: { last_seq: job.logs.last_seq, bytes: job.logs.bytes, max_bytes: parts.logMaxBytes },
+      log: { last_seq: lastSeq, bytes: job.logs.bytes, max_bytes: parts.logMaxBytes },
     };
   }
 
@@ -138,7 +140,7 @@ export function workerHandlers(parts: WorkerHandlerParts) {
         waitingClaims.set(incarnation, superseded);
         const over = AbortSignal.any([call.closing, superseded.signal]);
         for (;;) {
-          if (leases.isGone(incarnation))
+          if (await leases.isGone(incarnation))
             throw new ProblemError("conflict", { detail: "this incarnation is gone; start a new one" });
           const due = index.nextDue(pools, clock.now());
           const left = Math.min(
@@ -159,7 +161,7 @@ export function workerHandlers(parts: WorkerHandlerParts) {
           await leases.remove(incarnation);
           return { orders: [] };
         }
-        await leases.renew({
+        const isNewest = await leases.renew({
           host,
           incarnation,
           beat: beat.beat,
@@ -169,6 +171,8 @@ export function workerHandlers(parts: WorkerHandlerParts) {
           degraded: beat.degraded,
         });
         const deadline = clock.monotonicMs() + wait_ms;
+        // A renewal that an instance finds late, after a newer one, says nothing about what is held now.
+        if (isNewest) await takeBackUnheld(incarnation, held);
         for (;;) {
           const left = deadline - clock.monotonicMs();
           const changed = waiters.wait(orderKey(incarnation), Math.max(0, left), call.closing);
@@ -230,24 +234,30 @@ export function workerHandlers(parts: WorkerHandlerParts) {
       const order = orderFor(await store.get(job.job_id), incarnation, job);
       if (order) orders.push(order);
     }
-    for (const record of mine) await noticeUnheld(record, held);
     return orders;
   }
 
-  /** A claim whose answer was lost is held by nobody: give it some time to arrive, then take it back. */
-  async function noticeUnheld(record: Held, held: readonly { job_id: string; attempt: number }[]): Promise<void> {
-    const key = `${record.id}/${record.attempt}`;
-    if (held.some((job) => job.job_id === record.id && job.attempt === record.attempt)) {
-      missed.delete(key);
-      return;
-    }
+  /**
+   * A claim whose answer was lost is held by nobody: give it some time to arrive, then take it back. The time counts anew
+   * when it begins to run, since a worker that reported so has it.
+   */
+  async function takeBackUnheld(incarnation: string, held: readonly { job_id: string; attempt: number }[]) {
     const now = clock.monotonicMs();
-    const since = missed.get(key) ?? now;
-    missed.set(key, since);
-    if (now - since < limits.wardenDeadlineMs) return;
-    missed.delete(key);
-    await loseAttempt({ store, logs, clock, log: bus.log }, record, "worker_lost");
+    const mine = index.heldBy(incarnation);
+    const unheld = mine.filter(({ id, attempt }) => !held.some((job) => job.job_id === id && job.attempt === attempt));
+    const before = missed.get(incarnation);
+    const since = new Map(unheld.map((record) => [missKey(record), before?.get(missKey(record)) ?? now]));
+    if (since.size > 0) missed.set(incarnation, since);
+    else missed.delete(incarnation);
+    for (const record of unheld) {
+      if (now - (since.get(missKey(record)) ?? now) < limits.wardenDeadlineMs) continue;
+      await loseAttempt({ store, logs, clock, log: bus.log }, record, "worker_lost", record.state);
+    }
   }
+}
+
+function missKey({ id, attempt, state }: Held): string {
+  return `${id}/${attempt}/${state}`;
 }
 
 function orderFor(
@@ -280,7 +290,7 @@ function applyReport(
 ): StoredJob | null {
   switch (report.event) {
     case "running":
-      return run(job, report, at);
+      return run(job, report, random, at);
     case "timeout":
       return timeOut(job, at);
     case "ended":

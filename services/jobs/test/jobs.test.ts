@@ -132,6 +132,25 @@ describe.skipIf(missing)(`jobs${missing ? `: ${missing}` : ""}`, () => {
     expect(await fixture.call(stopJob, { id: job.id })).toMatchObject({ state: "killed", reason: "requested" });
   });
 
+  it("a stop while it is starting ends it when its worker asks to release it, and nothing is released", async () => {
+    const job = await submit();
+    const claimed = await claim(job.id);
+    expect(await fixture.call(stopJob, { id: job.id })).toMatchObject({ state: "stopping" });
+    expect(await slug(worker.report(claimed, running))).toBe("conflict");
+    expect(await get(job.id)).toMatchObject({ state: "stopped", reason: "requested", attempts: [] });
+  });
+
+  it("a report that comes again late, or out of turn, changes nothing", async () => {
+    const job = await submit();
+    const claimed = await claim(job.id);
+    expect(await worker.report(claimed, ended(0))).toBe("starting");
+    await worker.report(claimed, running);
+    await fixture.call(stopJob, { id: job.id });
+    expect(await slug(worker.report(claimed, running))).toBe("conflict");
+    expect(await get(job.id)).toMatchObject({ state: "stopping" });
+    expect(await worker.report(claimed, ended(143))).toBe("stopped");
+  });
+
   it("ends are told apart: exit, signal, out of memory", async () => {
     for (const [report, expected] of [
       [ended(3), { state: "failed", reason: "exit_nonzero", exit_code: 3 }],
