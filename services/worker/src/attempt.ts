@@ -40,6 +40,8 @@ export interface AttemptParts {
   driver: Driver;
   /** Null when the warden is alive; else why no sandbox may start. */
   wardenProblem(): string | null;
+  /** Whether the deadline at the warden still covers what executes. */
+  isCovered(): boolean;
   report(claim: Claim, event: AttemptEvent): Promise<void>;
   appendLog(claim: Claim, batch: LogBatch, bytes: Buffer): Promise<void>;
   log: Logger;
@@ -141,6 +143,8 @@ async function live(claim: Claim, parts: AttemptParts, state: State, log: Logger
     state.dropped.abort();
     sandbox.kill();
   });
+  // This process may have stood still: what the warden has ended must not begin, nor be taken for ended by itself.
+  if (!parts.isCovered()) return void (await reportUntilHeard(parts, claim, state, { event: "expired" }, log));
   const startedAt = performance.now();
   sandbox.release();
   state.released = true;
@@ -149,6 +153,7 @@ async function live(claim: Claim, parts: AttemptParts, state: State, log: Logger
   await empty(claim, parts, state, sandbox, log);
   const logs = await pump.done.catch(() => null);
   if (!logs) return;
+  if (!parts.isCovered()) return void (await reportUntilHeard(parts, claim, state, { event: "expired" }, log));
   const usage = await sandbox.usage();
   await reportUntilHeard(parts, claim, state, ended(exit, runtimeMs, usage, logs), log);
   log.info({ exit_code: exit.exitCode, signal: exit.signal, runtime_ms: runtimeMs }, "attempt ended");

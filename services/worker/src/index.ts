@@ -25,6 +25,9 @@ export { WorkerConfig } from "./config.ts";
 
 const memoryShare = 0.8;
 const wardenSilenceMs = 3_000;
+/** How long an answer may take beyond its wait: an instance that died or stands is noticed, and another one asked, in time. */
+const claimMarginMs = 5_000;
+const renewMarginMs = 1_500;
 
 /** Starts the worker; `onLost` is called once when this incarnation must not go on. */
 export async function startWorker(
@@ -58,8 +61,9 @@ export async function startWorker(
     lost = true;
     log.error({ why }, "the lease is over: ending everything this incarnation runs");
     for (const attempt of attempts.values()) {
-      void calls.report(attempt.claim, { event: "expired" }).catch(() => {}); // the reconciler finds it out by itself too
       attempt.order("drop", 0);
+      // Its end is told when nothing of it is left; what stays untold the reconciler finds out by itself.
+      void attempt.done.then(() => calls.report(attempt.claim, { event: "expired" })).catch(() => {});
     }
     onLost(why);
   }
@@ -82,17 +86,18 @@ export async function startWorker(
       },
       onOrders: (orders) => {
         for (const { job_id, attempt, order, grace_ms } of orders) {
-          const held = attempts.get(job_id);
-          if (held?.claim.attempt === attempt) held.order(order, grace_ms);
+          attempts.get(`${job_id}/${attempt}`)?.order(order, grace_ms);
         }
       },
       onLost: lose,
       log,
     }),
   );
+  const isCovered = () => lease.isHeld() && !isExpired(config.AETHER_WORKER_RUN_DIR, incarnation);
   const parts: AttemptParts = {
     driver,
     wardenProblem: () => wardenProblem(config),
+    isCovered,
     report: calls.report,
     appendLog: calls.appendLog,
     log,
@@ -103,11 +108,12 @@ export async function startWorker(
       claim: (free, waitMs) => calls.claim(free, waitMs),
       run: async (claim) => {
         const attempt = startAttempt(claim, parts);
-        attempts.set(claim.job_id, attempt);
+        const key = `${claim.job_id}/${claim.attempt}`;
+        attempts.set(key, attempt);
         await attempt.done;
-        if (attempts.get(claim.job_id) === attempt) attempts.delete(claim.job_id);
+        attempts.delete(key);
       },
-      mayStart: () => lease.isHeld() && !isExpired(config.AETHER_WORKER_RUN_DIR, incarnation),
+      mayStart: () => isCovered() && wardenProblem(config) === null,
       onGone: lose,
       log,
     }),
@@ -194,7 +200,7 @@ function createCalls(bus: Bus, incarnation: string, config: WorkerConfig) {
         bus,
         renewWorker,
         { ...input, incarnation },
-        { ...envelope(), timeoutMs: limits.heartbeatMs + 3_000 },
+        { ...envelope(), timeoutMs: input.wait_ms + renewMarginMs },
       );
       return reply;
     },

@@ -52,12 +52,15 @@ export async function startLease(parts: LeaseParts): Promise<Lease> {
   }, 250);
 
   async function keep(): Promise<void> {
+    let waitMs: number = limits.heartbeatMs;
     while (!ended) {
       try {
-        await renewOnce(limits.heartbeatMs);
+        await renewOnce(waitMs);
+        waitMs = limits.heartbeatMs;
       } catch (error) {
         if (error instanceof ProblemError && error.slug === "conflict") return lose(error.message);
         parts.log.warn({ err: error }, "renewal failed, trying again");
+        waitMs = 0; // the next answer is wanted at once: an instance that stands must not use up the lease
         await new Promise((resolve) => setTimeout(resolve, retryMs));
       }
     }
