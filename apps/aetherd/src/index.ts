@@ -4,6 +4,7 @@
 // Every process is one of its own and may die at any time: it is started again and finds the others by itself. The core waits
 // only until the streams are there. Ending goes the other way: the gateway first, so that nothing new comes in, nats-server
 // last, so that everybody can write down what he knows.
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { connectBus, provision, seedFile } from "@aether/bus";
 import type { Layout } from "@aether/contracts";
@@ -102,6 +103,8 @@ function startPrograms(
   const running = new Map<ProgramName, Supervised>();
   stack.defer(async () => {
     for (const name of stopOrder) await running.get(name)?.stop();
+    // Its folder is root's, so the gateway itself could not remove it.
+    rmSync(context.layout.socket, { force: true });
   });
   for (const name of startOrder) {
     const spec = programSpec(name, context);

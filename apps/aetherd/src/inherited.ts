@@ -1,5 +1,5 @@
 // Descriptors that whoever started us left open would be every service's too; a service has those that it opened.
-import { closeSync, openSync, readdirSync, readFileSync } from "node:fs";
+import { closeSync, readdirSync, readFileSync } from "node:fs";
 
 const closeOnExec = 0o2000000;
 
@@ -8,13 +8,6 @@ export function closeInherited(): void {
   for (const fd of readdirSync("/proc/self/fd").map(Number)) {
     if (fd > 2 && isInherited(fd)) closeSync(fd);
   }
-}
-
-/** The same pipe or file as an inherited descriptor, as one that no child gets; the inherited one is closed. */
-export function takeInherited(fd: number): number {
-  const own = openSync(`/proc/self/fd/${fd}`, "w");
-  closeSync(fd);
-  return own;
 }
 
 /** What Node opens is closed on exec, so what is not was there before. */

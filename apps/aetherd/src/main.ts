@@ -1,13 +1,12 @@
-// Process edge of the daemon: `aetherd [--home DIR] [--ready-fd N]` runs in the foreground until it is told to end;
+// Process edge of the daemon: `aetherd [--home DIR]` runs in the foreground until it is told to end;
 // `aetherd doctor [--home DIR] [--json]` looks and tells.
-import { closeSync, writeSync } from "node:fs";
 import { constants } from "node:os";
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { LayoutError, resolveLayout } from "@aether/contracts";
 import { readConfig } from "@aether/service";
 import { AetherdConfig } from "./config.ts";
-import { closeInherited, takeInherited } from "./inherited.ts";
+import { closeInherited } from "./inherited.ts";
 
 const usageExit = 2;
 const { values, positionals } = readArguments();
@@ -23,7 +22,6 @@ if (positionals[0] === "doctor") {
 
 async function runDaemon(startAetherd: typeof import("./index.ts").startAetherd): Promise<void> {
   process.umask(0o022);
-  const readyFd = values["ready-fd"] === undefined ? null : takeInherited(Number(values["ready-fd"]));
   closeInherited();
   const ending = Promise.withResolvers<NodeJS.Signals>();
   const asked = new AbortController();
@@ -35,7 +33,7 @@ async function runDaemon(startAetherd: typeof import("./index.ts").startAetherd)
   }
   try {
     const daemon = await startAetherd(layout, config, asked.signal);
-    tellReady(readyFd, daemon.degraded);
+    tellReady(daemon.degraded);
     await ending.promise;
     await daemon[Symbol.asyncDispose]();
     process.exit(0);
@@ -45,18 +43,15 @@ async function runDaemon(startAetherd: typeof import("./index.ts").startAetherd)
   }
 }
 
-function tellReady(readyFd: number | null, degraded: readonly string[]): void {
+function tellReady(degraded: readonly string[]): void {
   process.stdout.write(`aether is up: ${layout.socket}\n`);
   for (const why of degraded) process.stderr.write(`aetherd: degraded: ${why}\n`);
-  if (readyFd === null) return;
-  writeSync(readyFd, `${JSON.stringify({ socket: layout.socket, degraded })}\n`);
-  closeSync(readyFd);
 }
 
 function readArguments() {
   try {
     return parseArgs({
-      options: { home: { type: "string" }, json: { type: "boolean", default: false }, "ready-fd": { type: "string" } },
+      options: { home: { type: "string" }, json: { type: "boolean", default: false } },
       allowPositionals: true,
     });
   } catch (error) {
