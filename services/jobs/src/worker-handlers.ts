@@ -138,8 +138,12 @@ export function workerHandlers(parts: WorkerHandlerParts) {
         waitingClaims.get(incarnation)?.abort();
         const superseded = new AbortController();
         waitingClaims.set(incarnation, superseded);
-        const over = AbortSignal.any([call.closing, superseded.signal]);
+        // What is asked before the connection breaks can never be answered: a job given to it would wait for nobody.
+        const broken = new AbortController();
+        using _ = bus.onReconnect(() => broken.abort());
+        const over = AbortSignal.any([call.closing, superseded.signal, broken.signal]);
         for (;;) {
+          if (over.aborted) return { claims: [] };
           if (await leases.isGone(incarnation))
             throw new ProblemError("conflict", { detail: "this incarnation is gone; start a new one" });
           const due = index.nextDue(pools, clock.now());
@@ -149,7 +153,7 @@ export function workerHandlers(parts: WorkerHandlerParts) {
           );
           const changed = waiters.wait(queueKey, Math.max(0, left), over);
           const claims = await claimSome({ pools, free, max }, worker, incarnation);
-          if (claims.length > 0 || deadline - clock.monotonicMs() <= 0 || over.aborted) return { claims };
+          if (claims.length > 0 || deadline - clock.monotonicMs() <= 0) return { claims };
           await changed;
         }
       },
