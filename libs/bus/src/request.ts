@@ -16,6 +16,13 @@ export interface RequestOptions {
   timeoutMs?: number;
 }
 
+class ConnectionBroken extends Error {
+  constructor() {
+    super("the connection broke before the answer came");
+    this.name = "ConnectionBroken";
+  }
+}
+
 /** Sends a request and answers the parsed reply; throws ProblemError. */
 export async function request<In extends z.ZodType, Out extends z.ZodType>(
   bus: Bus,
@@ -39,13 +46,17 @@ async function send(
   body: Uint8Array,
   options: { headers: ReturnType<typeof headers>; timeout: number },
 ) {
+  // A connection that broke takes the answers to everything asked before with it: there is nothing left to wait for.
+  const broken = Promise.withResolvers<never>();
+  using _ = bus.onReconnect(() => broken.reject(new ConnectionBroken()));
   try {
-    return await bus.nats.request(subjectOf(operation, bus.user), body, options);
+    return await Promise.race([bus.nats.request(subjectOf(operation, bus.user), body, options), broken.promise]);
   } catch (error) {
     if (error instanceof NoRespondersError || (error instanceof RequestError && error.isNoResponders())) {
       throw unavailable(operation, "nobody answers", error);
     }
-    if (error instanceof TimeoutError && operation.retry === "with-key") {
+    const mayHaveHappened = error instanceof TimeoutError || error instanceof ConnectionBroken;
+    if (mayHaveHappened && operation.retry === "with-key") {
       throw new ProblemError("outcome-unknown", { detail: `${operation.name}: no answer in time` }, { cause: error });
     }
     throw unavailable(operation, "no answer in time", error);

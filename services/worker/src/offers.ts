@@ -19,7 +19,7 @@ export interface Offers extends AsyncDisposable {
   readonly free: Capacity;
 }
 
-/** Short, because an answer that died with its server or its service is missed only when this time is up. */
+/** Short, because an answer that died with its service is missed only when this time is up. */
 const waitMs = 3_000;
 const retryMs = 250;
 
