@@ -49,6 +49,7 @@ export function instanceGroup(instance: string): string {
 
 /** Every base under which an instance may have groups, the one that kills first. */
 export function listBases(mounts: CgroupMounts): string[] {
+  if (!mounts.v2 && mounts.v1.size === 0) return [];
   const kill = killBase(mounts);
   return hasControllers2(mounts) ? [kill] : [...new Set([kill, ...mounts.v1.values()])];
 }

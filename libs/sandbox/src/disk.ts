@@ -16,6 +16,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
 import { SandboxUnavailable } from "./driver.ts";
 import type { Device } from "./group.ts";
+import { makePassable } from "./places.ts";
 
 const run = promisify(execFile);
 const MIB = 1024 * 1024;
@@ -74,7 +75,7 @@ interface Lease {
 /** Begins to fill the pool in the background. */
 export function startDisks(options: DiskOptions): Disks {
   mkdirSync(options.imageDir, { recursive: true, mode: 0o700 });
-  mkdirSync(options.mountDir, { recursive: true, mode: 0o711 });
+  makePassable(options.mountDir);
   const ready: Mounted[] = [];
   const held = new Set<Lease>();
   const background = new Set<Promise<void>>();
@@ -171,14 +172,10 @@ async function mountImage(image: string, mountPoint: string, sizeBytes: number):
     }
     // No journal: nothing on this disk outlives its sandbox. Inode tables of a sparse file are zero already.
     const format = ["-q", "-F", "-m", "0", "-O", "^has_journal", "-E", "lazy_itable_init=1,nodiscard", image];
-    await tool("mkfs.ext4", format, "apt-get install e2fsprogs");
-    mkdirSync(mountPoint, { mode: 0o711 });
+    await tool("mkfs.ext4", format, "Run: apt-get install e2fsprogs");
+    mkdirSync(mountPoint);
     const mount = ["-t", "ext4", "-o", "loop,nodev,nosuid,noatime,discard,noinit_itable", image, mountPoint];
-    await tool(
-      "mount",
-      mount,
-      "give this machine loop devices (modprobe loop; in a container --device /dev/loop-control)",
-    );
+    await tool("mount", mount, "Give this machine loop devices: modprobe loop.");
     for (const name of folders) mkdirSync(join(mountPoint, name), { mode: 0o700 });
     const free = statfsSync(mountPoint);
     return {
@@ -196,9 +193,9 @@ async function tool(name: string, args: string[], mend: string): Promise<void> {
   try {
     await run(name, args, { env: toolEnvironment, timeout: TOOL_TIMEOUT_MS });
   } catch (error) {
-    const text = error instanceof Error && "stderr" in error ? String(error.stderr).trim() : "";
-    const cause = `A disk cannot be made: ${name}: ${text || String(error)}`;
-    throw new SandboxUnavailable([{ cause, mend: `Mend: ${mend}` }], { cause: error });
+    const text = error instanceof Error && "stderr" in error ? String(error.stderr ?? "").trim() : "";
+    const cause = `A disk cannot be made: ${text || String(error)}`;
+    throw new SandboxUnavailable([{ cause, mend }], { cause: error });
   }
 }
 
@@ -268,8 +265,9 @@ function isMountPoint(path: string): boolean {
   }
 }
 
+/** What an image takes of the store; nothing when it was just deleted. */
 function allocatedBytes(image: string): number {
-  return statSync(image).blocks * SECTOR_BYTES;
+  return (statSync(image, { throwIfNoEntry: false })?.blocks ?? 0) * SECTOR_BYTES;
 }
 
 /** The block device that holds `path`. */

@@ -36,7 +36,7 @@ export type ThrottledDevices = readonly ThrottledDevice[];
 export type GroupUsage = Omit<Usage, "ioReadBytes" | "ioWriteBytes">;
 
 /** How one group's limits hold. */
-export interface GroupEnforced {
+interface GroupEnforced {
   memory: string;
   cpus: string;
   pids: string;

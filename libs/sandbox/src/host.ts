@@ -10,7 +10,7 @@ import { startGroups } from "./cgroups.ts";
 import { type Disks, deviceOf, startDisks } from "./disk.ts";
 import { type Problem, SandboxUnavailable } from "./driver.ts";
 import { type Device, type Groups, removeIfEmpty, type ThrottledDevice } from "./group.ts";
-import { incarnationFolders } from "./places.ts";
+import { incarnationFolders, makePassable } from "./places.ts";
 import { constantMounts, writeEtc } from "./root-file-system.ts";
 import { compileSeccomp } from "./seccomp.ts";
 import { createUids, defaultUidBase, type Uids } from "./uid.ts";
@@ -66,7 +66,7 @@ export async function openHost(options: BubblewrapOptions): Promise<Host> {
   if (!bwrap || !seccomp || !groups) throw new SandboxUnavailable(problems);
   opened.defer(() => groups.remove());
   const folders = incarnationFolders(options);
-  mkdirSync(folders.shared, { recursive: true, mode: 0o711 });
+  makePassable(folders.shared);
   opened.defer(async () => {
     await rm(folders.shared, { recursive: true, force: true });
     for (const folder of [folders.shared, folders.images]) removeIfEmpty(dirname(folder));

@@ -1,6 +1,7 @@
 // Where one incarnation keeps its files. As root, what a job's uid must pass through lies under /run, which everybody may
 // enter but not list; elsewhere a parent folder closed to others would close the way.
-import { join } from "node:path";
+import { chmodSync, mkdirSync } from "node:fs";
+import { dirname, join } from "node:path";
 
 const ROOT_PLACE = "/run/aether-sandbox";
 
@@ -21,4 +22,11 @@ export function incarnationFolders(options: PlaceOptions & { incarnation: string
   const { images, shared } = instanceFolders(options);
   const own = join(shared, options.incarnation);
   return { images: join(images, options.incarnation), shared: own, mounts: join(own, "disks") };
+}
+
+/** Makes a folder of this incarnation and its parents so that a job's uid can pass through them, whatever our umask. */
+export function makePassable(folder: string): void {
+  mkdirSync(folder, { recursive: true });
+  if (process.getuid?.() !== 0) return;
+  for (let path = folder; path.startsWith(ROOT_PLACE); path = dirname(path)) chmodSync(path, 0o711);
 }

@@ -105,7 +105,7 @@ export function listGroupsOf(instance: string): string[] {
     .filter((path) => listIfThere(path).length > 0);
 }
 
-export function listLoopFiles(): string[] {
+function listLoopFiles(): string[] {
   return listIfThere("/sys/block").flatMap((name) => {
     try {
       return [readFileSync(`/sys/block/${name}/loop/backing_file`, "utf8").trim()];
@@ -115,8 +115,7 @@ export function listLoopFiles(): string[] {
   });
 }
 
-/** The processes of a group and of those below it, with the program each runs. */
-export function listIfThere(path: string): string[] {
+function listIfThere(path: string): string[] {
   try {
     return readdirSync(path);
   } catch {
