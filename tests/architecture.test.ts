@@ -125,7 +125,7 @@ const rules: Rule[] = [
     name: "no import past another package's door",
     because: "src/index.ts is what a package promises; the rest may change any day",
     breaks: (source, { specifier, target }) =>
-      !isOf(source, "tests", "bench") &&
+      !isOf(source, ...everything) &&
       (/^@aether\/[^/]+\//.test(specifier) ||
         (specifier.startsWith(".") && target !== null && roomOf(target) !== source.room)),
   },

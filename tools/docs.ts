@@ -1,7 +1,8 @@
-// Writes the documents that are made from the contracts: npm run docs. With --check it writes nothing and fails where a
-// document is not what it would write.
+// Writes the documents that are made from the code: npm run docs. With --check it writes nothing and fails where a document is
+// not what it would write.
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { renderReadmes } from "./config-tables.ts";
 import { renderDocs } from "./docs-pages.ts";
 
 const root = join(import.meta.dirname, "..");
@@ -16,11 +17,15 @@ function readIfThere(path: string): string | null {
   }
 }
 
-const documents = [...renderDocs(version)].map(([path, text]) => ({ path, file: join(root, path), text }));
+const documents = [...renderDocs(version), ...renderReadmes(root)].map(([path, text]) => ({
+  path,
+  file: join(root, path),
+  text,
+}));
 const stale = documents.filter(({ file, text }) => readIfThere(file) !== text);
 
 if (process.argv.includes("--check")) {
-  for (const { path } of stale) console.error(`${path} is not what the contracts say: run npm run docs`);
+  for (const { path } of stale) console.error(`${path} is not what the code says: run npm run docs`);
   process.exitCode = stale.length === 0 ? 0 : 1;
 } else {
   for (const { file, text } of stale) {
