@@ -7,7 +7,7 @@ import { readState } from "./state.ts";
 const sqliteBusy = 5;
 
 /** Another daemon serves this layout. */
-export class AlreadyRunningError extends Error {
+class AlreadyRunningError extends Error {
   constructor(layout: Layout) {
     const pid = readState(layout)?.pid;
     const holder = pid === undefined ? "another aetherd" : `aetherd with pid ${pid}`;

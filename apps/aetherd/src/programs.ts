@@ -71,8 +71,8 @@ export function instanceOf(layout: Layout): string {
   return createHash("sha256").update(layout.dataDir).digest("hex").slice(0, 12);
 }
 
-/** What the worker, its warden and its probe are told of where they are. */
-export function sandboxEnvironment(layout: Layout): Record<string, string> {
+/** What the worker and its warden are told of where they are. */
+function sandboxEnvironment(layout: Layout): Record<string, string> {
   return {
     AETHER_WORKER_INSTANCE: instanceOf(layout),
     AETHER_WORKER_STATE_DIR: layout.jobsDir,

@@ -4,7 +4,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { Health } from "@aether/contracts";
 import { requestUnix } from "@aether/http";
 
-const pollMs = 10;
+const pollMs = 25;
 const answerMs = 5_000;
 
 /** The health as the gateway tells it, or null where nobody answers. */

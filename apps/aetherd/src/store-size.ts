@@ -22,7 +22,7 @@ export function chooseStoreBytes(layout: Layout, configured: number | null): num
 }
 
 /** What an ordinary user may still write where the data lies. */
-export function freeBytes(layout: Layout): number {
+function freeBytes(layout: Layout): number {
   const stats = statfsSync(layout.dataDir);
   return stats.bavail * stats.bsize;
 }

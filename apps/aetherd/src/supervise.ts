@@ -31,7 +31,7 @@ export interface ProcessSpec {
 }
 
 /** How a process ended, with the last lines it printed. */
-export interface Ending {
+interface Ending {
   code: number | null;
   signal: NodeJS.Signals | null;
   lastWords: string;

@@ -24,7 +24,7 @@ export interface Home extends AsyncDisposable {
   processes(): number[];
 }
 
-export interface SpawnOptions {
+interface SpawnOptions {
   env?: Record<string, string>;
   uid?: number;
 }

@@ -12,7 +12,7 @@ export interface PolicyFiles {
   version: string;
 }
 
-export const shippedPoliciesDir = join(import.meta.dirname, "../policies");
+const shippedPoliciesDir = join(import.meta.dirname, "../policies");
 
 // Part of the program and loaded with it: a process that has given up its privileges may not see its own code any more.
 const shipped = {
