@@ -20,7 +20,7 @@ import {
 } from "@aether/contracts";
 import type { z } from "zod";
 import { requestJson } from "./call.ts";
-import { type LogOptions, readLogFrames } from "./logs.ts";
+import { type LogOptions, readLogBatches, readLogFrames } from "./logs.ts";
 import type { Transport } from "./transport.ts";
 
 export interface CallOptions {
@@ -47,6 +47,8 @@ export interface Client {
     list(filters?: Input<typeof listJobs>, options?: CallOptions): Promise<JobList>;
     /** Frames in order, each once; a follow goes on by itself where a broken connection left it. */
     logs(id: string, options?: LogOptions): AsyncGenerator<LogFrame, void, void>;
+    /** The same, with frames that came together given together. */
+    logBatches(id: string, options?: LogOptions): AsyncGenerator<LogFrame[], void, void>;
     stop(id: string, options?: CallOptions & { grace?: string }): Promise<Job>;
     kill(id: string, options?: CallOptions): Promise<Job>;
   };
@@ -77,6 +79,7 @@ export function createClient(transport: Transport): Client {
       get: (id, { wait, ...options } = {}) => call(getJob, { id, ...(wait !== undefined && { wait }) }, options),
       list: (filters = {}, options) => call(listJobs, filters, options),
       logs: (id, options = {}) => readLogFrames(transport, id, options),
+      logBatches: (id, options = {}) => readLogBatches(transport, id, options),
       stop: (id, { grace, ...options } = {}) => call(stopJob, { id, ...(grace !== undefined && { grace }) }, options),
       kill: (id, options) => call(killJob, { id }, options),
     },

@@ -3,8 +3,9 @@
 // connection too. A connection that sends neither frames nor heartbeats is taken for dead.
 import { setTimeout } from "node:timers/promises";
 import { formatQuery, LogFrame, limits, ProblemError, readLogs } from "@aether/contracts";
-import { ConnectError, parseNdjson } from "@aether/http";
+import { ConnectError } from "@aether/http";
 import { isOk, toProblemError } from "./call.ts";
+import { readNdjsonBatches } from "./ndjson-batches.ts";
 import type { Transport } from "./transport.ts";
 
 export interface LogOptions {
@@ -37,21 +38,30 @@ export async function* readLogFrames(
   id: string,
   options: LogOptions,
 ): AsyncGenerator<LogFrame, void, void> {
+  for await (const batch of readLogBatches(transport, id, options)) yield* batch;
+}
+
+/** The same, with the frames that came together given together: a long log costs a turn for each batch, not for each line. */
+export async function* readLogBatches(
+  transport: Transport,
+  id: string,
+  options: LogOptions,
+): AsyncGenerator<LogFrame[], void, void> {
   let after = options.after;
   let brokenAt: number | null = null;
   const reading = { began: false };
   for (let tries = 0; ; tries++) {
     try {
-      for await (const frame of readOnce(
+      for await (const batch of readOnce(
         transport,
         id,
         { ...options, ...(after !== undefined && { after }) },
         reading,
       )) {
-        if ("seq" in frame) after = frame.seq;
+        for (const frame of batch) if ("seq" in frame) after = frame.seq;
         brokenAt = null;
         tries = 0;
-        yield frame;
+        yield batch;
       }
       return;
     } catch (error) {
@@ -70,7 +80,7 @@ async function* readOnce(
   id: string,
   options: LogOptions,
   reading: { began: boolean },
-): AsyncGenerator<LogFrame> {
+): AsyncGenerator<LogFrame[]> {
   const silence = new AbortController();
   const timer = globalThis.setTimeout(() => silence.abort(), silenceMaxMs);
   const signal = options.signal ? AbortSignal.any([options.signal, silence.signal]) : silence.signal;
@@ -78,13 +88,12 @@ async function* readOnce(
     const response = await transport.request({ method: "GET", path: toPath(id, options), headers: {}, signal });
     if (!isOk(response.status)) throw await toProblemError(response);
     reading.began = true;
-    for await (const value of parseNdjson(response.body)) {
+    for await (const values of readNdjsonBatches(response.body)) {
       timer.refresh();
-      const frame = LogFrame.parse(value);
-      const type = "type" in frame ? frame.type : "line";
-      if (type === "error" && "problem" in frame) throw toError(frame.problem);
-      if (type !== "heartbeat") yield frame;
-      if (type === "eof") return;
+      const { frames, end } = toFrames(values);
+      if (frames.length > 0) yield frames;
+      if (end instanceof ProblemError) throw end;
+      if (end) return;
     }
   } catch (error) {
     if (silence.signal.aborted) throw new BrokenFollow("the log went silent", { cause: error });
@@ -93,6 +102,21 @@ async function* readOnce(
     clearTimeout(timer);
   }
   if (options.follow) throw new BrokenFollow("the log ended before the job");
+}
+
+/** The frames to give, up to the end where it is among them: the job's, or an error. */
+function toFrames(values: readonly unknown[]): { frames: LogFrame[]; end: ProblemError | "eof" | null } {
+  const frames: LogFrame[] = [];
+  for (const value of values) {
+    const frame = LogFrame.parse(value);
+    if ("type" in frame) {
+      if (frame.type === "error") return { frames, end: toError(frame.problem) };
+      if (frame.type === "heartbeat") continue;
+    }
+    frames.push(frame);
+    if ("type" in frame && frame.type === "eof") return { frames, end: "eof" };
+  }
+  return { frames, end: null };
 }
 
 function toPath(id: string, { follow, after, tail, since, stream }: LogOptions): string {
