@@ -10,7 +10,7 @@ async function call(...argv: string[]) {
       written[name] += String(data);
     };
     const line = (text = "") => write(`${text}\n`);
-    return { isTerminal: false, columns: 80, write, line, paint: (_, text) => text };
+    return { isTerminal: false, columns: 80, write, line, drained: async () => {}, paint: (_, text) => text };
   };
   const terminal = { out: output("out"), err: output("err"), closed: new AbortController().signal };
   const code = await runCli({ argv, env: {}, terminal, stdin: process.stdin });
@@ -48,6 +48,11 @@ describe("the command line", () => {
     expect({ code, out }).toEqual({ code: 2, out: "" });
     expect(err).toContain(message);
     expect(err).toContain("--help");
+  });
+
+  it("tells an error as JSON where JSON was asked for", async () => {
+    const { err } = await call("--json", "ps", "extra");
+    expect(JSON.parse(err)).toMatchObject({ title: "Unexpected argument 'extra'", next: expect.any(String) });
   });
 
   it("takes common options before the command", async () => {

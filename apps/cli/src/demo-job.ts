@@ -10,7 +10,8 @@ const file = "README.md";
 
 const script = [
   "cat >input",
-  `echo "in the sandbox: uid $(id -u), folders $(echo /*), interfaces $(awk -F: 'NR > 2 {gsub(/ /, "", $1); print $1}' /proc/net/dev)"`,
+  `echo "in the sandbox: uid $(id -u), network $(awk -F: 'NR > 2 {gsub(/ /, "", $1); print $1}' /proc/net/dev)"`,
+  `echo "all there is:" /*`,
   `awk '{ words += NF } END { print NR " lines, " words " words, sum " NR + words }' input`,
   `sha256sum <input | awk '{ print "sha256 " $1 }'`,
 ].join("\n");

@@ -7,19 +7,20 @@ import { isAway, patienceMs } from "./patience.ts";
 
 const stepMs = 100;
 
-/** Frames from the first one to `eof`, each once. */
+/** Frames from the first one to `eof`, each once; those that came together are given together. */
 export async function* followToEnd(
   client: Client,
   id: string,
   signal: AbortSignal,
-): AsyncGenerator<LogFrame, void, void> {
+): AsyncGenerator<LogFrame[], void, void> {
   let after = 0;
   let giveUpAt = Number.POSITIVE_INFINITY;
   for (;;) {
     try {
-      for await (const frame of client.jobs.logs(id, { follow: true, after, signal, resumeForMs: patienceMs })) {
-        if ("seq" in frame) after = frame.seq;
-        yield frame;
+      const follow = { follow: true, after, signal, resumeForMs: patienceMs };
+      for await (const frames of client.jobs.logBatches(id, follow)) {
+        for (const frame of frames) if ("seq" in frame) after = frame.seq;
+        yield frames;
       }
       return;
     } catch (error) {

@@ -1,4 +1,6 @@
-// Ctrl-C and SIGTERM as a value to wait for.
+// Ctrl-C, SIGTERM and a closed terminal as a value to wait for.
+
+const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 export interface Interrupt extends Disposable {
   readonly pressed: Promise<"interrupted">;
@@ -8,13 +10,11 @@ export interface Interrupt extends Disposable {
 export function interrupted(): Interrupt {
   const { promise, resolve } = Promise.withResolvers<"interrupted">();
   const press = () => resolve("interrupted");
-  process.on("SIGINT", press);
-  process.on("SIGTERM", press);
+  for (const signal of signals) process.on(signal, press);
   return {
     pressed: promise,
     [Symbol.dispose]() {
-      process.off("SIGINT", press);
-      process.off("SIGTERM", press);
+      for (const signal of signals) process.off(signal, press);
     },
   };
 }

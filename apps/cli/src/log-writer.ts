@@ -4,11 +4,9 @@ import type { LogFrame } from "@aether/contracts";
 import { formatBytes } from "./format.ts";
 import type { Output, Terminal } from "./terminal.ts";
 
-const flushBytes = 64 * 1024;
-
 export interface LogWriter {
-  write(frame: LogFrame): void;
-  flush(): void;
+  /** Resolves when there is room for more. */
+  write(frames: readonly LogFrame[]): Promise<void>;
 }
 
 /** Makes a writer; `beforeWrite` is called before anything reaches the terminal. */
@@ -16,51 +14,46 @@ export function createLogWriter(
   { out, err }: Terminal,
   { timestamps = false, beforeWrite = () => {} }: { timestamps?: boolean; beforeWrite?: () => void } = {},
 ): LogWriter {
-  let waiting: Buffer[] = [];
-  let waitingBytes = 0;
-  let to: Output = out;
-  let scheduled: NodeJS.Immediate | undefined;
   const midLine = new Set<Output>();
-
+  let text = "";
+  let to = out;
   const flush = () => {
-    if (scheduled) clearImmediate(scheduled);
-    scheduled = undefined;
-    if (waitingBytes === 0) return;
+    if (text === "") return;
     beforeWrite();
-    to.write(waiting.length === 1 && waiting[0] ? waiting[0] : Buffer.concat(waiting));
-    waiting = [];
-    waitingBytes = 0;
+    to.write(text);
+    text = "";
   };
-  const add = (next: Output, bytes: Buffer) => {
+  const turnTo = (next: Output) => {
     if (next !== to) flush();
     to = next;
-    waiting.push(bytes);
-    waitingBytes += bytes.length;
-    if (waitingBytes >= flushBytes) flush();
-    else scheduled ??= setImmediate(flush);
+  };
+  const add = (frame: Extract<LogFrame, { stream: string }>) => {
+    turnTo(frame.stream === "stdout" ? out : err);
+    if (timestamps && !midLine.has(to)) text += `${frame.ts} `;
+    if (frame.encoding === "base64") {
+      flush();
+      beforeWrite();
+      to.write(Buffer.from(frame.data, "base64"));
+    } else text += frame.data;
+    if (frame.partial) midLine.add(to);
+    else {
+      text += "\n";
+      midLine.delete(to);
+    }
   };
   return {
-    write(frame) {
-      if ("stream" in frame) {
-        const output = frame.stream === "stdout" ? out : err;
-        add(output, Buffer.concat([stamp(frame.ts, timestamps && !midLine.has(output)), bytesOf(frame)]));
-        if (frame.partial) midLine.add(output);
-        else midLine.delete(output);
-      } else if ("type" in frame && frame.type === "truncated") {
-        add(err, Buffer.from(`aether: ${describeCut(frame)}\n`));
+    async write(frames) {
+      for (const frame of frames) {
+        if ("stream" in frame) add(frame);
+        else if (frame.type === "truncated") {
+          turnTo(err);
+          text += `aether: ${describeCut(frame)}\n`;
+        }
       }
+      flush();
+      await Promise.all([out.drained(), err.drained()]);
     },
-    flush,
   };
-}
-
-function stamp(ts: string, wanted: boolean): Buffer {
-  return Buffer.from(wanted ? `${ts} ` : "");
-}
-
-function bytesOf(frame: { data: string; encoding?: string | undefined; partial?: true | undefined }): Buffer {
-  const line = Buffer.from(frame.data, frame.encoding === "base64" ? "base64" : "utf8");
-  return frame.partial ? line : Buffer.concat([line, Buffer.from("\n")]);
 }
 
 function describeCut({ reason, lines, bytes }: Extract<LogFrame, { type: "truncated" }>): string {

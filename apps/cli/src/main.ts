@@ -1,6 +1,6 @@
 // The process edge: arguments, environment and streams in, an exit code out.
 import { runCli } from "./cli.ts";
-import { createOutput } from "./terminal.ts";
+import { createOutput, flushed } from "./terminal.ts";
 
 const closed = new AbortController();
 for (const stream of [process.stdout, process.stderr]) {
@@ -16,4 +16,6 @@ const exitCode = await runCli({
   terminal: { out: createOutput(process.stdout), err: createOutput(process.stderr), closed: closed.signal },
   stdin: process.stdin,
 });
+// What is still on its way to a pipe would be lost with the process.
+await Promise.all([flushed(process.stdout), flushed(process.stderr)]);
 process.exit(exitCode);

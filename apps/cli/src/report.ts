@@ -1,5 +1,6 @@
 // An error, told to a person: what happened, why, what to do next, and on the last line the request id that the service's
-// log knows it by. With --json the problem document itself. Answers the exit code.
+// log knows it by. With --json the problem document itself, or what there is of one. Answers the exit code.
+import type { ProblemError } from "@aether/contracts";
 import { exitCodeOfStatus, exitCodes, Failure, UsageError } from "./failure.ts";
 import { type Output, printJsonLine } from "./terminal.ts";
 import { visible, visibleLines } from "./text.ts";
@@ -12,28 +13,29 @@ export interface ReportOptions {
 
 /** Tells what went wrong and answers the exit code for it. */
 export async function reportError(err: Output, error: unknown, { command, json }: ReportOptions): Promise<number> {
+  const tell = (title: string, details: readonly string[], next?: string) =>
+    json ? printJsonLine(err, { title, detail: details.join("\n"), next }) : printError(err, title, details, next);
   if (error instanceof UsageError) {
-    tell(err, visible(error.message), [], `see \`aether${command ? ` ${command}` : ""} --help\``);
+    tell(visible(error.message), [], `see \`aether${command ? ` ${command}` : ""} --help\``);
     return exitCodes.usage;
   }
   if (error instanceof Failure) {
     const [title = "", ...details] = visibleLines(error.message).split("\n");
-    tell(err, title, details, error.next);
+    tell(title, details, error.next);
     return error.exitCode;
   }
   if (error instanceof Error && error.name === "ConnectError") {
-    tell(err, visible(error.message), []);
+    tell(visible(error.message), []);
     return exitCodes.unavailable;
   }
-  return reportProblem(err, error, json);
+  const { ProblemError } = await import("@aether/contracts");
+  if (error instanceof ProblemError) return reportProblem(err, error, json);
+  tell(visible(error instanceof Error ? error.message : String(error)), causes(error));
+  return exitCodes.broken;
 }
 
-async function reportProblem(err: Output, error: unknown, json: boolean): Promise<number> {
-  const { ProblemError, problems } = await import("@aether/contracts");
-  if (!(error instanceof ProblemError)) {
-    tell(err, visible(error instanceof Error ? error.message : String(error)), causes(error));
-    return exitCodes.broken;
-  }
+async function reportProblem(err: Output, error: ProblemError, json: boolean): Promise<number> {
+  const { problems } = await import("@aether/contracts");
   const { problem, slug } = error;
   if (json) printJsonLine(err, problem);
   else {
@@ -42,7 +44,7 @@ async function reportProblem(err: Output, error: unknown, json: boolean): Promis
     const details = decision
       ? [decision.reason, `denied by ${decision.policies.join(", ") || "default: no policy allows it"}`]
       : (faults ?? [problem.detail ?? ""]);
-    tell(err, visible(problem.title), details.filter(Boolean).map(visible), nextStep(slug, problems[slug].mend));
+    printError(err, visible(problem.title), details.filter(Boolean).map(visible), nextStep(slug, problems[slug].mend));
     const id = problem.instance?.replace("urn:aether:request:", "");
     if (id) err.line(`  request ${visible(id)}`);
   }
@@ -63,7 +65,7 @@ function causes(error: unknown): string[] {
   return found;
 }
 
-function tell(err: Output, title: string, details: readonly string[], next?: string): void {
+function printError(err: Output, title: string, details: readonly string[], next?: string): void {
   err.line(`${err.paint("red", "aether:")} ${title}`);
   for (const detail of details) err.line(`  ${detail}`);
   if (next) err.line(`  ${err.paint("dim", "→")} ${next}`);

@@ -10,6 +10,8 @@ export interface Output {
   readonly columns: number;
   write(data: string | Uint8Array): void;
   line(text?: string): void;
+  /** Resolves when there is room for more, and when nobody reads it any more. */
+  drained(): Promise<void>;
   /** The text in a format, where formats are shown. */
   paint(format: Format, text: string): string;
 }
@@ -31,8 +33,28 @@ export function createOutput(stream: NodeJS.WriteStream): Output {
     },
     write: (data) => void stream.write(data),
     line: (text = "") => void stream.write(`${text}\n`),
+    drained: () => (stream.writableNeedDrain ? untilAny(stream, "drain", "close", "error") : Promise.resolve()),
     paint: (format, text) => styleText(format, text, { stream }),
   };
+}
+
+/** Resolves when everything written was handed over, or nobody reads it any more. */
+export function flushed(stream: NodeJS.WriteStream): Promise<void> {
+  if (stream.writableLength === 0 || stream.destroyed) return Promise.resolve();
+  return new Promise((resolve) => {
+    // Its callback comes behind all writes before it, also when they failed.
+    stream.write("", () => resolve());
+  });
+}
+
+function untilAny(stream: NodeJS.WriteStream, ...events: readonly string[]): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      for (const event of events) stream.off(event, done);
+      resolve();
+    };
+    for (const event of events) stream.on(event, done);
+  });
 }
 
 /** Prints a value as one JSON document: readable on a terminal, one line in a pipe. */
@@ -43,4 +65,10 @@ export function printJson(out: Output, value: unknown): void {
 /** Prints a value as one line of NDJSON. */
 export function printJsonLine(out: Output, value: unknown): void {
   out.line(JSON.stringify(value));
+}
+
+/** Prints values as lines of NDJSON; resolves when there is room for more. */
+export function printJsonLines(out: Output, values: readonly unknown[]): Promise<void> {
+  out.write(values.map((value) => `${JSON.stringify(value)}\n`).join(""));
+  return out.drained();
 }

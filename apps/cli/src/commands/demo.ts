@@ -235,5 +235,5 @@ function sinceCommand(): number {
 }
 
 function silent({ out }: Terminal): Output {
-  return { ...out, columns: Number.POSITIVE_INFINITY, write() {}, line() {} };
+  return { ...out, columns: Number.POSITIVE_INFINITY, write() {}, line() {}, drained: async () => {} };
 }

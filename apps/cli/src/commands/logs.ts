@@ -3,7 +3,7 @@ import { defineCommand, type Options } from "../command.ts";
 import { exitCodes, UsageError } from "../failure.ts";
 import { createLogWriter } from "../log-writer.ts";
 import { patienceMs } from "../patience.ts";
-import { printJsonLine } from "../terminal.ts";
+import { printJsonLines } from "../terminal.ts";
 
 const formats = ["raw", "ndjson"];
 
@@ -31,13 +31,9 @@ export const logs = defineCommand({
     const asFrames = json || values.format === "ndjson";
     const client = await connect();
     const writer = createLogWriter(terminal, { timestamps: values.timestamps });
-    try {
-      for await (const frame of client.jobs.logs(id, { ...request, follow: values.follow, resumeForMs: patienceMs })) {
-        if (asFrames) printJsonLine(terminal.out, frame);
-        else writer.write(frame);
-      }
-    } finally {
-      writer.flush();
+    const reading = { ...request, follow: values.follow, resumeForMs: patienceMs };
+    for await (const frames of client.jobs.logBatches(id, reading)) {
+      await (asFrames ? printJsonLines(terminal.out, frames) : writer.write(frames));
     }
     return exitCodes.done;
   },

@@ -14,7 +14,7 @@ import { createLogWriter } from "../log-writer.ts";
 import { isAway, isBroken, retryWhileAway } from "../patience.ts";
 import { createProgress, type Progress } from "../progress.ts";
 import { readStdin } from "../read-stdin.ts";
-import { printJson, printJsonLine, type Terminal } from "../terminal.ts";
+import { printJson, printJsonLine, printJsonLines, type Terminal } from "../terminal.ts";
 import { visible } from "../text.ts";
 
 const submitAgainForMs = 15_000;
@@ -104,15 +104,12 @@ async function follow({ client, job, terminal, progress, json, signal }: Followi
   const watching = new AbortController();
   if (terminal.err.isTerminal) void showState(client, job, progress, AbortSignal.any([signal, watching.signal]));
   try {
-    for await (const frame of followToEnd(client, job.id, signal)) {
+    for await (const frames of followToEnd(client, job.id, signal)) {
       watching.abort();
-      if (json) printJsonLine(terminal.out, frame);
-      else writer.write(frame);
-      if ("type" in frame && frame.type === "eof") break;
+      await (json ? printJsonLines(terminal.out, frames) : writer.write(frames));
     }
   } finally {
     watching.abort();
-    writer.flush();
   }
   const ended = await retryWhileAway(() => client.jobs.get(job.id));
   progress.clear();
