@@ -1,8 +1,9 @@
 // Writes the documents that are made from the code: npm run docs. With --check it writes nothing and fails where a document is
-// not what it would write.
+// not what it would write, or where one points at what is not there.
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { renderReadmes } from "./config-tables.ts";
+import { findBrokenLinks } from "./docs-links.ts";
 import { renderDocs } from "./docs-pages.ts";
 
 const root = join(import.meta.dirname, "..");
@@ -26,7 +27,9 @@ const stale = documents.filter(({ file, text }) => readIfThere(file) !== text);
 
 if (process.argv.includes("--check")) {
   for (const { path } of stale) console.error(`${path} is not what the code says: run npm run docs`);
-  process.exitCode = stale.length === 0 ? 0 : 1;
+  const broken = findBrokenLinks(root);
+  for (const link of broken) console.error(`${link} is not there`);
+  process.exitCode = stale.length + broken.length === 0 ? 0 : 1;
 } else {
   for (const { file, text } of stale) {
     mkdirSync(dirname(file), { recursive: true });
