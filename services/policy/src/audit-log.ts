@@ -14,6 +14,9 @@ import { type Sealer, startSealer } from "./sealer.ts";
 import { listSegments, type Segment, toState } from "./segments.ts";
 import { createSpace, hasRoom, type Space } from "./space.ts";
 
+/** What a record takes at most, as a rule. */
+const recordBytes = 2048;
+
 export interface AuditLogOptions {
   bus: Bus;
   dataDir: string;
@@ -132,7 +135,9 @@ async function recordSeal(writer: AuditWriter, { file, seal }: Segment, log: Log
 function faultsOf(space: Space, sealer: Sealer, checkpointer: Checkpointer): string[] {
   const share = Math.round((100 * space.unsealedBytes) / space.maxBytes);
   return [
-    hasRoom(space, 0, false) ? null : "the audit store is full: only stop and kill are done until it is sealed",
+    hasRoom(space, recordBytes, false)
+      ? null
+      : "the audit store is full: only stop and kill are done until it is sealed",
     share >= 80 ? `${share} % of the audit store is not sealed yet` : null,
     sealer.error && `audit records cannot be sealed: ${sealer.error}`,
     checkpointer.error && `audit checkpoints cannot be written: ${checkpointer.error}`,
