@@ -67,12 +67,16 @@ function endOf(child: ChildProcess): Promise<number | NodeJS.Signals> {
 
 /** The pid of the aetherd that serves the layout; null when none does. */
 export function findDaemon(layout: Layout): number | null {
+  const { pid } = readState(layout);
+  return typeof pid === "number" && isDaemon(pid) ? pid : null;
+}
+
+/** What aetherd says of itself; nothing where there is no state, or one that is half gone. */
+function readState(layout: Layout): { pid?: unknown; state?: unknown } {
   try {
-    const { pid }: { pid: unknown } = JSON.parse(readFileSync(layout.stateFile, "utf8"));
-    return typeof pid === "number" && isDaemon(pid) ? pid : null;
+    return JSON.parse(readFileSync(layout.stateFile, "utf8"));
   } catch {
-    // No state, or one that is half gone: nothing runs that could be named.
-    return null;
+    return {};
   }
 }
 
@@ -97,7 +101,9 @@ export async function waitUntilHealthy(layout: Layout, daemon: Daemon, withinMs:
   let degradedAt: number | undefined;
   for (;;) {
     if (end !== undefined) throw startFailure(`aetherd ended while it started (${end})`, daemon, layout);
-    last = (await readHealth(client)) ?? last;
+    // Until this aetherd says that it is up, whoever answers may be what an earlier one left behind.
+    const { pid, state } = readState(layout);
+    if (pid === daemon.pid && state === "up") last = (await readHealth(client)) ?? last;
     if (last?.status === "up") return last;
     degradedAt = last?.status === "degraded" ? (degradedAt ?? performance.now()) : undefined;
     if (last && degradedAt !== undefined && performance.now() - degradedAt > settleMs) return last;
