@@ -6,6 +6,7 @@ import { chmodSync, existsSync, mkdirSync, openSync, readFileSync } from "node:f
 import { join } from "node:path";
 import { type Bus, seedFile } from "@aether/bus";
 import { type Client, createClient, createUnixTransport } from "@aether/client";
+import { reapIncarnations } from "@aether/sandbox";
 import { startNats, type TestNats, tempDir, waitFor } from "@aether/testkit";
 
 export type ProgramName = "policy" | "jobs" | "jobs2" | "gateway" | "warden" | "worker";
@@ -89,6 +90,9 @@ export async function startAether(options: AetherOptions = {}): Promise<Aether> 
       (name !== "jobs2" || options.secondJobs) &&
       ((name !== "worker" && name !== "warden") || options.worker !== false),
   );
+  // What killed workers left is removed as their next incarnation would.
+  const places = { instance, stateDir: join(home, "jobs"), runDir: join(home, "run") };
+  stack.defer(async () => void (await reapIncarnations({ ...places, incarnation: "none" })));
   // In reverse: the worker leaves before what it reports to.
   stack.defer(async () => {
     for (const name of ["gateway", "worker", "warden", "jobs2", "jobs", "policy"] as const) await programs[name].end();
@@ -211,7 +215,8 @@ function createProgram(spec: {
   function start(): void {
     if (ended || isRunning()) return;
     const output = openSync(spec.outputFile, "a");
-    const started = spawn(spec.command[0] ?? "", spec.command.slice(1), {
+    // Dies with the test's process, also when that is killed.
+    const started = spawn("setpriv", ["--pdeathsig", "KILL", "--", ...spec.command], {
       env: spec.env,
       stdio: ["ignore", output, output],
     });

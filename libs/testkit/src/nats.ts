@@ -74,7 +74,9 @@ export async function startNats(options: { hosts?: string[]; storeBytes?: number
 }
 
 async function start(folder: string) {
-  const child = spawn(natsServerPath(), ["-c", join(folder, "nats.conf")], { stdio: ["ignore", "ignore", "pipe"] });
+  // Dies with the test's process, also when that is killed.
+  const command = ["--pdeathsig", "KILL", "--", natsServerPath(), "-c", join(folder, "nats.conf")];
+  const child = spawn("setpriv", command, { stdio: ["ignore", "ignore", "pipe"] });
   let output = "";
   child.stderr.on("data", (chunk: Buffer) => {
     output = (output + chunk).slice(-4000);
