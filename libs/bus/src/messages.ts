@@ -1,5 +1,6 @@
 // Messages of one subject of a stream: append with the expected predecessor, read from a sequence on, wait for the next one.
 // Reading is stateless (direct get in batches): no consumer is made, so a reader that dies leaves nothing behind.
+import { ProblemError } from "@aether/contracts";
 import { headers, type Msg } from "@nats-io/transport-node";
 import { isWrongSequence, RevisionConflict } from "./bucket.ts";
 import type { Bus } from "./connection.ts";
@@ -55,7 +56,7 @@ export async function readMessages(
     ended = isEnd(answer);
     if (!ended) found.push({ sequence: Number(answer.headers?.get("Nats-Sequence")), data: answer.data });
   }
-  if (!ended) throw new Error(`reading ${stream} was cut short`);
+  if (!ended) throw new ProblemError("unavailable", { detail: `reading ${stream} was cut short`, retry_after_ms: 200 });
   return found;
 }
 

@@ -33,6 +33,7 @@ import type { Bus } from "./connection.ts";
 import { answerDiscovery, type EndpointStats } from "./discovery.ts";
 import { decodeBody, encodeBody } from "./frame.ts";
 import { type Idempotency, openIdempotency } from "./idempotency.ts";
+import { isInterruption } from "./interruption.ts";
 import { envelopeHeader, request as requestOverBus } from "./request.ts";
 
 /** What a handler knows of the call beside the request itself. */
@@ -327,10 +328,17 @@ function toProblem(error: unknown, message: Msg, log: Logger, operation: Operati
     (parseJson(message.headers?.get(envelopeHeader) ?? "") as { request_id?: unknown } | null)?.request_id,
   );
   const instance = requestId.success ? `urn:aether:request:${requestId.data}` : undefined;
-  const known = error instanceof ProblemError ? error : new ProblemError("internal-error", {}, { cause: error });
+  const known = error instanceof ProblemError ? error : unexpected(error, operation);
   if (known.problem.status >= 500)
     log.error({ err: error, operation: operation.name, request_id: requestId.data }, "request failed");
   return { problem: { ...known.problem, ...(instance ? { instance } : {}) } };
+}
+
+/** A store that does not answer is a passing state of the system; anything else that nobody expected is a bug. */
+function unexpected(error: unknown, operation: Operation): ProblemError {
+  if (!isInterruption(error)) return new ProblemError("internal-error", {}, { cause: error });
+  const slug = operation.retry === "with-key" ? "outcome-unknown" : "unavailable";
+  return new ProblemError(slug, { detail: "the store did not answer in time", retry_after_ms: 1000 }, { cause: error });
 }
 
 function parseJson(text: string): unknown {

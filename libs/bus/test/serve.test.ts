@@ -112,6 +112,35 @@ describe.skipIf(missing)(`bus${missing ? `: ${missing}` : ""}`, () => {
     });
   });
 
+  it("a store that does not answer is unavailable, or an unknown outcome; any other surprise is a bug", async () => {
+    await using jobs = await nats.connect("jobs");
+    await using policy = await nats.connect("policy");
+    await using gateway = await nats.connect("gateway");
+    policy.nats.subscribe("aether.v0.*.policy.decide", { callback: () => {} }); // hears and never answers
+    await policy.nats.flush();
+    const late = async () => {
+      await jobs.nats.request("aether.v0.jobs.policy.decide", "", { timeout: 30 });
+      throw new Error("answered");
+    };
+    const broken = async () => {
+      throw new TypeError("broken");
+    };
+    const cases = [
+      { operation: { ...submitJob, retry: "safe" as const }, handle: late, slug: "unavailable" },
+      { operation: { ...submitJob, retry: "with-key" as const }, handle: late, slug: "outcome-unknown" },
+      { operation: submitJob, handle: broken, slug: "internal-error" },
+    ];
+    for (const { operation, handle, slug } of cases) {
+      const exempt = { ...operation, access: { exempt: "health" as const, reason: "" } };
+      await using _served = await serve(jobs, {
+        ...{ service: "jobs", version: "0", description: "" },
+        handlers: [handler(exempt, { handle })],
+      });
+      const envelope = { request_id: createId("req"), principal: { type: "User" as const, id: "1", roles: [] } };
+      await expect(request(gateway, exempt, { command: ["true"] }, { envelope })).rejects.toMatchObject({ slug });
+    }
+  });
+
   it("nobody may call what the topology does not give", async () => {
     await using worker = await nats.connect("worker-host-a");
     await using gateway = await nats.connect("gateway");
