@@ -194,8 +194,10 @@ export function requestEnd(job: StoredJob, how: "stop" | "kill", graceMs: number
   if (job.state === "queued" || job.state === "blocked" || job.state === "awaiting_approval") {
     return end(job, how === "stop" ? "stopped" : "killed", "requested", at);
   }
-  if (job.state === "stopping" && (how === "stop" || job.stopping?.how === "kill")) return null;
-  const grace_ms = how === "kill" ? 0 : (graceMs ?? requireDurationMs(job.spec.grace));
+  const before = job.state === "stopping" ? job.stopping : null;
+  if (before?.how === "kill" || before?.how === how) return null;
+  // A stop in the grace of a timeout: what its worker does already, and what is asked now, that it does not run again.
+  const grace_ms = how === "kill" ? 0 : (before?.grace_ms ?? graceMs ?? requireDurationMs(job.spec.grace));
   return move({ ...job, stopping: { how, grace_ms } }, "stopping", "requested", at);
 }
 

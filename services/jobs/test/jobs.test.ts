@@ -132,6 +132,19 @@ describe.skipIf(missing)(`jobs${missing ? `: ${missing}` : ""}`, () => {
     expect(await fixture.call(stopJob, { id: job.id })).toMatchObject({ state: "killed", reason: "requested" });
   });
 
+  it("a stop while its time is up holds: it is not tried again", async () => {
+    const retry = { max_attempts: 2, backoff: { initial: "1ms", jitter: 0 } };
+    for (const stopped of [false, true]) {
+      const job = await submit({ retry });
+      const claimed = await claim(job.id);
+      await worker.report(claimed, running);
+      expect(await worker.report(claimed, { event: "timeout" })).toBe("stopping");
+      if (stopped) expect(await fixture.call(stopJob, { id: job.id })).toMatchObject({ reason: "requested" });
+      expect(await worker.report(claimed, ended(null, 0, { signal: "SIGKILL" }))).toBe(stopped ? "stopped" : "queued");
+      await fixture.call(killJob, { id: job.id });
+    }
+  });
+
   it("a stop while it is starting ends it when its worker asks to release it, and nothing is released", async () => {
     const job = await submit();
     const claimed = await claim(job.id);
