@@ -71,8 +71,20 @@ export function findDaemon(layout: Layout): number | null {
   return typeof pid === "number" && isDaemon(pid) ? pid : null;
 }
 
+/** The processes that it keeps running, `worker (pid 4711)`. */
+export function describeProcesses(layout: Layout): string {
+  const processes = readState(layout).processes ?? [];
+  return processes.map(({ name, pid }) => (pid === null ? `${name} (ended)` : `${name} (pid ${pid})`)).join(", ");
+}
+
+interface State {
+  pid?: unknown;
+  state?: unknown;
+  processes?: readonly { name: string; pid: number | null }[];
+}
+
 /** What aetherd says of itself; nothing where there is no state, or one that is half gone. */
-function readState(layout: Layout): { pid?: unknown; state?: unknown } {
+function readState(layout: Layout): State {
   try {
     return JSON.parse(readFileSync(layout.stateFile, "utf8"));
   } catch {

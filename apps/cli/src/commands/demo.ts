@@ -7,7 +7,7 @@ import { type Client, createClient, createUnixTransport } from "@aether/client";
 import { type AuditRecord, isTerminal, type Job, type Layout, limits, ProblemError } from "@aether/contracts";
 import { printAudit } from "../audit-table.ts";
 import { defineCommand, type Options } from "../command.ts";
-import { type Daemon, endDaemon, startDaemon, waitUntilHealthy } from "../daemon.ts";
+import { type Daemon, describeProcesses, endDaemon, startDaemon, waitUntilHealthy } from "../daemon.ts";
 import { makeDemoHome } from "../demo-home.ts";
 import { createDemoJob } from "../demo-job.ts";
 import { exitCodes, Failure } from "../failure.ts";
@@ -101,6 +101,7 @@ async function showStart({ out, progress, found }: Stage, layout: Layout, daemon
   const health = await waitUntilHealthy(layout, daemon, healthyWithinMs);
   progress.clear();
   held(out, `everything is up, ${formatMs(sinceCommand())} after the command`);
+  held(out, describeProcesses(layout));
   printHealth(out, health, "    ");
   found.health = health;
 }

@@ -1,7 +1,7 @@
 import { setTimeout } from "node:timers/promises";
 import type { Layout } from "@aether/contracts";
 import { defineCommand, type Options } from "../command.ts";
-import { endDaemon, findDaemon, startDaemon, waitUntilHealthy } from "../daemon.ts";
+import { describeProcesses, endDaemon, findDaemon, startDaemon, waitUntilHealthy } from "../daemon.ts";
 import { exitCodes, Failure } from "../failure.ts";
 import { formatMs } from "../format.ts";
 import { printHealth } from "../health-table.ts";
@@ -71,5 +71,6 @@ function printStarted(out: Output, layout: Layout, ms: number): void {
   out.line(`${out.paint("green", "✓")} Aether is up after ${formatMs(ms)}`);
   out.line(`  socket  ${layout.socket}`);
   out.line(`  data    ${layout.dataDir}`);
-  out.line(`  log     ${layout.logDir}\n`);
+  out.line(`  log     ${layout.logDir}`);
+  out.line(`  runs    ${describeProcesses(layout)}\n`);
 }
