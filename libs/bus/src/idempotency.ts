@@ -15,12 +15,14 @@ const KeyRecord = z.object({
 type KeyRecord = z.infer<typeof KeyRecord>;
 
 /** What `serve` knows of a key before it runs the handler. */
-export interface Claimed {
+interface Claimed {
   createdId: string | null;
   /** The first answer, when it was kept. */
   answer: unknown;
   /** Keeps the answer of a handler that succeeded. */
   keep(answer: unknown): Promise<void>;
+  /** Gives the key back when this very try claimed it and was refused: a corrected request may use it. */
+  release(): Promise<void>;
 }
 
 export interface Idempotency {
@@ -61,6 +63,9 @@ export function openIdempotency(bus: Bus): Idempotency {
             if (!(error instanceof RevisionConflict)) throw error;
           }
         },
+        async release() {
+          if (entry.isNew) await bucket.remove(name, entry.revision);
+        },
       };
     },
   };
@@ -68,11 +73,11 @@ export function openIdempotency(bus: Bus): Idempotency {
 
 async function createOrGet(bucket: Bucket<KeyRecord>, name: string, record: KeyRecord) {
   try {
-    return { value: record, revision: await bucket.create(name, record) };
+    return { value: record, revision: await bucket.create(name, record), isNew: true };
   } catch (error) {
     if (!(error instanceof RevisionConflict)) throw error;
     const found = await bucket.get(name);
     if (!found) throw new ProblemError("conflict", { detail: "the Idempotency-Key expired just now" });
-    return found;
+    return { ...found, isNew: false };
   }
 }

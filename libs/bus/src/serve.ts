@@ -208,13 +208,10 @@ async function run(served: Served, operation: Operation, implementation: AnyHand
   const createdId = claimed?.createdId ?? (operation.creates ? createId(operation.creates) : null);
   const intentId = implementation.intentId?.(request) ?? envelope.intent_id ?? null;
   const loaded = (await implementation.load?.(request)) ?? null;
-  const decision = await authorise(served, operation, implementation, {
-    request,
-    envelope,
-    principal,
-    createdId,
-    intentId,
-    loaded,
+  const asked: Asked = { request, envelope, principal, createdId, intentId, loaded };
+  const decision = await authorise(served, operation, implementation, asked).catch(async (error: unknown) => {
+    await claimed?.release();
+    throw error;
   });
   if (claimed?.answer != null) return { reply: claimed.answer, bytes: undefined };
   const call: Call = {
@@ -228,7 +225,10 @@ async function run(served: Served, operation: Operation, implementation: AnyHand
     loaded: loaded?.value,
     decision,
     closing: served.closing,
-    log: served.bus.log.child({ request_id: envelope.request_id, operation: operation.name }),
+    // Made when it is asked for: a child logger costs more than most handlers, and most never log.
+    get log() {
+      return served.bus.log.child({ request_id: envelope.request_id, operation: operation.name });
+    },
   };
   const result: unknown = await implementation.handle(request, call);
   if (operation.bytes === "reply") return result as { reply: unknown; bytes: Uint8Array };

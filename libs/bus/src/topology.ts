@@ -7,7 +7,7 @@
 // token; AUDIT has one runtime user, policy's second connection.
 import { type Caller, limits, type Operation, operations, services } from "@aether/contracts";
 
-export type Account = "EDGE" | "CORE" | "WORK" | "AUDIT";
+type Account = "EDGE" | "CORE" | "WORK" | "AUDIT";
 
 export interface StreamSpec {
   name: string;

@@ -186,7 +186,7 @@ export function decisionContext(spec: JobSpec): DecisionContext {
 }
 
 /** SHA-256 of exactly what will run. */
-export function specDigest(spec: JobSpec): string {
+function specDigest(spec: JobSpec): string {
   return `sha256:${createHash("sha256").update(JSON.stringify(spec)).digest("hex")}`;
 }
 

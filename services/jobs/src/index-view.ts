@@ -21,7 +21,7 @@ const layout = `
   CREATE TABLE label (pair TEXT, id TEXT, PRIMARY KEY (pair, id)) WITHOUT ROWID;
   CREATE INDEX label_by_id ON label (id);`;
 
-export interface JobFilter {
+interface JobFilter {
   owner: string | null;
   states: readonly JobState[];
   labels: readonly string[];

@@ -20,7 +20,7 @@ import {
 } from "@aether/contracts";
 import { z } from "zod";
 
-export const Transition = z.object({
+const Transition = z.object({
   from: JobState.nullable(),
   to: JobState,
   reason: JobReason.nullable(),

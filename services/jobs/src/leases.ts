@@ -17,7 +17,7 @@ const WorkerEntry = z.object({
   drivers: z.array(z.string()),
   degraded: z.string().nullable(),
 });
-export type WorkerEntry = z.infer<typeof WorkerEntry>;
+type WorkerEntry = z.infer<typeof WorkerEntry>;
 
 export interface Leases extends AsyncDisposable {
   /** Stores a heartbeat; throws `conflict` when this incarnation is gone. False when a newer one has been stored already. */

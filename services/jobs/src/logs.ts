@@ -39,7 +39,7 @@ export interface JobLogs {
   wait(jobId: string, timeoutMs: number, signal: AbortSignal): Promise<void>;
 }
 
-export interface Page {
+interface Page {
   page: LogPage;
   bytes: Uint8Array;
 }

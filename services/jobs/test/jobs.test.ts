@@ -263,12 +263,14 @@ describe.skipIf(missing)(`jobs${missing ? `: ${missing}` : ""}`, () => {
     expect(others.id).not.toBe(first.id);
     fixture.policy.answer = () => ({ ...allow, outcome: "deny" });
     expect(await slug(fixture.call(submitJob, spec, key))).toBe("policy-denied");
+    expect(await slug(fixture.call(submitJob, spec, { idempotencyKey: "k-3" }))).toBe("policy-denied");
     fixture.policy.answer = () => allow;
+    const corrected = await fixture.call(submitJob, { ...spec, name: "corrected" }, { idempotencyKey: "k-3" });
     const many = await Promise.all(
       Array.from({ length: 8 }, () => fixture.call(submitJob, spec, { idempotencyKey: "k-2" })),
     );
     expect(new Set(many.map((job) => job.id)).size).toBe(1);
-    for (const id of [first.id, others.id, many[0]?.id ?? ""]) await fixture.call(killJob, { id });
+    for (const id of [corrected.id, first.id, others.id, many[0]?.id ?? ""]) await fixture.call(killJob, { id });
   });
 
   it("lists are newest first, filtered, and page by cursor", async () => {

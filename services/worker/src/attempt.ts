@@ -25,7 +25,7 @@ import {
 import type { Logger } from "@aether/telemetry";
 import { startLogPump } from "./log-pump.ts";
 
-export type Order = "stop" | "kill" | "drop";
+type Order = "stop" | "kill" | "drop";
 
 export interface Attempt {
   readonly claim: Claim;
