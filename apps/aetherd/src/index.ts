@@ -1,9 +1,9 @@
 // The daemon: keeps nats-server, the core services, the gateway, the worker and its warden running, in the order that each
 // needs, for as long as it lives.
 //
-// Every process is one of its own and may die at any time: it is started again and finds the others by itself. The core waits
-// only until the streams are there. Ending goes the other way: the gateway first, so that nothing new comes in, nats-server
-// last, so that everybody can write down what he knows.
+// Every process is one of its own and may die at any time: it is started again and finds the others by itself. The core
+// waits only until the streams are there; what runs jobs starts when what accepts them is up. Ending goes the other way: the
+// gateway first, so that nothing new comes in, nats-server last, so that everybody can write down what he knows.
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { connectBus, provision, seedFile } from "@aether/bus";
@@ -21,8 +21,9 @@ import {
   type ProgramContext,
   type ProgramName,
   programSpec,
-  startOrder,
+  servingPrograms,
   stopOrder,
+  workingPrograms,
 } from "./programs.ts";
 import { waitUntilUp } from "./ready.ts";
 import { type DaemonState, removeState, writeState } from "./state.ts";
@@ -65,9 +66,11 @@ export async function startAetherd(layout: Layout, config: AetherdConfig, ending
 
   const provisioned = provisionAll(layout, nats.url, storeBytes, log);
   const context = { layout, account, config, natsUrl: nats.url };
-  startPrograms(context, provisioned, record, log, stack);
+  const start = createStarter(context, record, log, stack);
+  for (const name of servingPrograms) start(name, name === "core" ? provisioned : undefined);
   await provisioned;
   const health = await waitUntilUp(layout.socket, upLimitMs, ending);
+  for (const name of workingPrograms) start(name);
   stack.use(watchNats(nats, log));
   record.phase = "up";
   record.write();
@@ -93,25 +96,20 @@ async function provisionAll(layout: Layout, server: string, storeBytes: number, 
   );
 }
 
-function startPrograms(
-  context: ProgramContext,
-  gate: Promise<unknown>,
-  record: Recorded,
-  log: Logger,
-  stack: AsyncDisposableStack,
-): void {
+/** Starts programs and, with the stack, ends them in their order. */
+function createStarter(context: ProgramContext, record: Recorded, log: Logger, stack: AsyncDisposableStack) {
   const running = new Map<ProgramName, Supervised>();
   stack.defer(async () => {
     for (const name of stopOrder) await running.get(name)?.stop();
     // Its folder is root's, so the gateway itself could not remove it.
     rmSync(context.layout.socket, { force: true });
   });
-  for (const name of startOrder) {
+  return (name: ProgramName, gate?: Promise<unknown>): void => {
     const spec = programSpec(name, context);
-    const program = supervise(name === "core" ? { ...spec, gate } : spec, { log, onChange: record.write });
+    const program = supervise(gate === undefined ? spec : { ...spec, gate }, { log, onChange: record.write });
     running.set(name, program);
     record.programs.push(program);
-  }
+  };
 }
 
 interface Recorded {

@@ -17,8 +17,10 @@ export const constantPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/
 
 export type ProgramName = "core" | "warden" | "worker" | "gateway";
 
-/** In the order in which they start. */
-export const startOrder: readonly ProgramName[] = ["core", "gateway", "worker", "warden"];
+/** What makes Aether answer; these have the processor for themselves until it does. */
+export const servingPrograms: readonly ProgramName[] = ["core", "gateway"];
+/** What makes jobs run. */
+export const workingPrograms: readonly ProgramName[] = ["warden", "worker"];
 /** Nothing new comes in, then the jobs end, then their records are written; the warden outlives every job. */
 export const stopOrder: readonly ProgramName[] = ["gateway", "worker", "core", "warden"];
 

@@ -23,6 +23,7 @@ export async function readHealth(socketPath: string): Promise<Health | null> {
 export async function waitUntilUp(socketPath: string, limitMs: number, signal: AbortSignal): Promise<Health> {
   const limit = performance.now() + limitMs;
   for (;;) {
+    signal.throwIfAborted();
     const health = await readHealth(socketPath);
     if (health?.services.every(({ up }) => up)) return health;
     if (performance.now() > limit) throw new Error(`not up after ${limitMs / 1000} s: ${describe(health)}`);
