@@ -1,7 +1,10 @@
 // A stream as a disposable SQLite file. The stream is the truth; the view answers lists and searches. The file remembers how
 // far it has read and which stream that was (its creation time); when the file is missing, broken, of another layout or of
-// another stream, it is thrown away and read anew. Nothing is synced: what a crash takes is read again.
-import { rmSync } from "node:fs";
+// another stream, it is thrown away and read anew.
+//
+// A process may be killed in the middle of a write: the write-ahead log keeps the file whole. Nothing is synced, so a file that
+// an earlier boot of the machine left may be damaged in ways that nobody notices, and is read anew as well.
+import { readFileSync, rmSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { type Bus, startTail, streamState, type TailMessage } from "@aether/bus";
 
@@ -100,8 +103,10 @@ function openFile(
   if (kept) return kept;
   for (const suffix of ["", "-wal", "-shm", "-journal"]) rmSync(options.file + suffix, { force: true });
   const database = openDatabase(options.file);
-  database.exec(`CREATE TABLE view (stream_created TEXT, layout TEXT, sequence INTEGER); ${options.layout}`);
-  database.prepare("INSERT INTO view VALUES (?, ?, 0)").run(created, options.layout);
+  database.exec(
+    `CREATE TABLE view (stream_created TEXT, layout TEXT, boot_id TEXT, sequence INTEGER); ${options.layout}`,
+  );
+  database.prepare("INSERT INTO view VALUES (?, ?, ?, 0)").run(created, options.layout, bootId());
   return { database, from: 0 };
 }
 
@@ -113,13 +118,9 @@ function openKept(
   let database: DatabaseSync | null = null;
   try {
     database = openDatabase(options.file);
-    const row = database.prepare("SELECT stream_created, layout, sequence FROM view").get();
-    if (
-      row &&
-      row.stream_created === created &&
-      row.layout === options.layout &&
-      Number(row.sequence) <= lastSequence
-    ) {
+    const row = database.prepare("SELECT stream_created, layout, boot_id, sequence FROM view").get();
+    const isSame = row?.stream_created === created && row.layout === options.layout && row.boot_id === bootId();
+    if (isSame && Number(row.sequence) <= lastSequence) {
       return { database, from: Number(row.sequence) };
     }
   } catch {
@@ -131,6 +132,10 @@ function openKept(
 
 function openDatabase(file: string): DatabaseSync {
   const database = new DatabaseSync(file);
-  database.exec("PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; PRAGMA cache_size = -8000");
+  database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF; PRAGMA cache_size = -8000");
   return database;
+}
+
+function bootId(): string {
+  return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
 }
