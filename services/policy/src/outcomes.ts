@@ -15,6 +15,8 @@ import { createDraft, type Draft, policyActor, toActor } from "./record.ts";
 const jobsActor = toActor({ type: "Service", id: "jobs", roles: [] }, "policy");
 const draftsAtOnce = 200;
 const retryMs = 500;
+/** Between two appends: what happens meanwhile shares the next one, and decisions, which somebody waits for, go first. */
+const gatherMs = 50;
 
 /** The part of a stored job record that outcomes are read from. */
 const JobRecord = z.looseObject({
@@ -73,6 +75,7 @@ export async function startOutcomes(options: {
       const news = messages.filter(({ sequence }) => sequence > position.sequence);
       await appendAll(news.flatMap((message) => toDrafts(message, position.open, bus)));
       position.sequence = news.at(-1)?.sequence ?? position.sequence;
+      await pause(gatherMs, ended.signal);
     },
   });
   return {
