@@ -134,9 +134,9 @@ describe.skipIf(missing)(`aether demo${missing ? `: ${missing}` : ""}`, () => {
     "with --keep is left running, and is one JSON document with --json",
     async () => {
       using cache = openFolder();
-      const { code, stdout } = await run(["demo", "--keep", "--json"], { env: { XDG_CACHE_HOME: cache.path } });
+      const { code, stdout, stderr } = await run(["demo", "--keep", "--json"], { env: { XDG_CACHE_HOME: cache.path } });
+      expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
       const found: Record<string, unknown> & { home: string } = JSON.parse(stdout);
-      expect(code).toBe(0);
       expect(found).toMatchObject({
         job: { state: "succeeded" },
         denial: { status: 403 },

@@ -14,6 +14,7 @@ import { exitCodes, Failure } from "../failure.ts";
 import { formatBytes, formatMs } from "../format.ts";
 import { printHealth } from "../health-table.ts";
 import { interrupted } from "../interrupt.ts";
+import { retryWhileAway } from "../patience.ts";
 import { findLayout } from "../place.ts";
 import { createProgress, type Progress } from "../progress.ts";
 import { findTools, sinceCommandMs } from "../set-up.ts";
@@ -28,7 +29,7 @@ const tooLong = "8d";
 const interruptedCode = 130;
 
 const options = {
-  keep: { type: "flag", about: "Leave it running, to look around in" },
+  keep: { type: "flag", about: "Leave it running, to look around in; where a step fails, only the folder" },
 } as const satisfies Options;
 
 /** What the demo found, for --json. */
@@ -58,10 +59,13 @@ export const demo = defineCommand({
     using daemon = startDaemon(layout, env);
     let ending: Promise<void> | undefined;
     const end = () => {
-      ending ??= endDaemon(daemon.pid, endWithinMs).then(() => rm(home, { recursive: true, force: true }));
+      ending ??= endDaemon(daemon.pid, endWithinMs).then(() =>
+        values.keep ? undefined : rm(home, { recursive: true, force: true }),
+      );
       return ending;
     };
-    if (!values.keep) stack.defer(end);
+    let stays = false;
+    stack.defer(() => (stays ? undefined : end()));
 
     const show = async () => {
       await showSetUp(stage, await tools, home, values.keep);
@@ -73,6 +77,7 @@ export const demo = defineCommand({
       await showAudit(stage, client, job);
     };
     if ((await Promise.race([show(), ctrlC.pressed])) === "interrupted") return interruptedCode;
+    stays = values.keep;
     await showEnd(stage, { layout, keep: values.keep, end });
     if (json) printJson(terminal.out, found);
     return exitCodes.done;
@@ -188,7 +193,8 @@ async function readAudit(client: Client, job: Job): Promise<AuditRecord[]> {
     "the denial": ({ decision }) => decision?.outcome === "deny" && decision.policies.includes(denyingPolicy),
   };
   for (;;) {
-    const { items } = await client.audit.list({ limit: limits.pageMax });
+    // A view that is still catching up says so.
+    const { items } = await retryWhileAway(() => client.audit.list({ limit: limits.pageMax }), auditWithinMs);
     const missing = Object.entries(wanted).flatMap(([name, is]) => (items.some(is) ? [] : [name]));
     if (missing.length === 0) return items;
     if (performance.now() > giveUpAt) throw new Failure(`the audit log lacks ${missing.join(", ")}`);
