@@ -88,7 +88,7 @@ export interface Problem {
 export class SandboxUnavailable extends Error {
   readonly problems: readonly Problem[];
   constructor(problems: readonly Problem[], options?: ErrorOptions) {
-    super(problems.map((p) => `${p.cause}; ${p.mend}`).join(" "), options);
+    super(problems.map((p) => `${p.cause} ${p.mend}`).join(" "), options);
     this.name = "SandboxUnavailable";
     this.problems = problems;
   }

@@ -41,7 +41,12 @@ export async function startJobs(
   const store = openStore(bus, clock);
   stack.use(startReconciler({ store, index, leases, logs, clock, log }, config.AETHER_JOBS_RECONCILE_MS));
   const health = handler(healthOperation("jobs"), {
-    handle: async () => ({ version, degraded: await space.degraded() }),
+    handle: async () => {
+      const workers = leases
+        .workers()
+        .flatMap(({ host, degraded }) => (degraded ? [`worker ${host}: ${degraded}`] : []));
+      return { version, degraded: [...(await space.degraded()), ...workers] };
+    },
   });
   stack.use(
     await serve(bus, {

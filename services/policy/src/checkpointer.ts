@@ -1,10 +1,11 @@
-// When a checkpoint is due: after so many records, after a minute that brought some, and at the end.
+// When a checkpoint is due: soon after the start, after so many records, after a minute that brought some, and at the end.
 import type { Logger } from "@aether/telemetry";
 import type { Checkpoints } from "./checkpoints.ts";
 import type { ChainEnd } from "./record.ts";
 
 const everyRecords = 1000;
 const everyMs = 60_000;
+const firstMs = 500;
 
 export interface Checkpointer extends AsyncDisposable {
   /** Told whenever the chain has grown. */
@@ -32,6 +33,7 @@ export function startCheckpointer(checkpoints: Checkpoints, start: ChainEnd, log
   const due = () => {
     if (newest.seq > written.seq) writing ??= write().finally(() => (writing = null));
   };
+  const first = setTimeout(due, firstMs).unref();
   const timer = setInterval(due, everyMs).unref();
   return {
     get error() {
@@ -42,6 +44,7 @@ export function startCheckpointer(checkpoints: Checkpoints, start: ChainEnd, log
       if (newest.seq - written.seq >= everyRecords) due();
     },
     async [Symbol.asyncDispose]() {
+      clearTimeout(first);
       clearInterval(timer);
       await writing;
       due();

@@ -52,7 +52,7 @@ export async function startWorker(
   const attempts = new Map<string, Attempt>();
   const calls = createCalls(bus, incarnation, config);
   const probe = await driver.probe();
-  const degraded = probe.usable ? null : probe.problems.map((problem) => `${problem.cause}; ${problem.mend}`).join(" ");
+  const degraded = probe.usable ? null : probe.problems.map((problem) => `${problem.cause} ${problem.mend}`).join(" ");
   if (degraded) log.error({ degraded }, "no sandbox can be made here: jobs will be refused");
 
   let lost = false;
