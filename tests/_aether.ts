@@ -34,6 +34,8 @@ export interface Program {
   thaw(): void;
   /** Starts it again after its end. */
   start(): void;
+  /** Ends it for good: politely, then by force. */
+  end(): Promise<void>;
 }
 
 export interface Aether extends AsyncDisposable {
@@ -69,7 +71,7 @@ export async function startAether(options: AetherOptions = {}): Promise<Aether> 
   const instance = `t${process.pid.toString(36)}x${(systems++).toString(36)}`;
   const socket = join(home, "aetherd.sock");
   const specs = programSpecs(home, nats, instance, socket);
-  const programs = {} as Record<ProgramName, ManagedProgram>;
+  const programs = {} as Record<ProgramName, Program>;
   for (const name of Object.keys(specs) as ProgramName[]) {
     const { main, env } = specs[name];
     programs[name] = createProgram({
@@ -197,17 +199,12 @@ function compileCache(): Record<string, string> {
   return cache ? { NODE_COMPILE_CACHE: cache } : {};
 }
 
-interface ManagedProgram extends Program {
-  /** Ends it for good: politely, then by force. */
-  end(): Promise<void>;
-}
-
 function createProgram(spec: {
   command: string[];
   env: Record<string, string>;
   outputFile: string;
   supervised: boolean;
-}): ManagedProgram {
+}): Program {
   let child: ChildProcess | null = null;
   let ended = false;
   const isRunning = () => child !== null && child.exitCode === null && child.signalCode === null;

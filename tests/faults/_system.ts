@@ -26,12 +26,15 @@ export function describeFaults(title: string, faults: Fault[], options: AetherOp
     afterAll(async () => {
       await witness[Symbol.asyncDispose]();
       await aether[Symbol.asyncDispose]();
-      await waitFor("nothing to be left on the host", () => {
+    }, 60_000);
+    for (const fault of faults) it(fault.name, () => runRound(aether, witness, fault), 120_000);
+    it("nothing is left on the host when the worker has ended", async () => {
+      await aether.programs.worker.end();
+      await waitFor("nothing to be left", () => {
         const left = leftovers(aether);
         if (left.length > 0) throw new Error(left.join(", "));
         return true;
       });
-    }, 60_000);
-    for (const fault of faults) it(fault.name, () => runRound(aether, witness, fault), 120_000);
+    }, 30_000);
   });
 }

@@ -9,7 +9,6 @@ import {
   type Claim,
   claimJobs,
   createId,
-  limits,
   renewWorker,
   reportAttempt,
 } from "@aether/contracts";
@@ -26,7 +25,6 @@ export { WorkerConfig } from "./config.ts";
 const memoryShare = 0.8;
 const wardenSilenceMs = 3_000;
 /** How long an answer may take beyond its wait: an instance that died or stands is noticed, and another one asked, in time. */
-const claimMarginMs = 5_000;
 const renewMarginMs = 1_500;
 
 /** Starts the worker; `onLost` is called once when this incarnation must not go on. */
