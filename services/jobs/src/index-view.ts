@@ -14,7 +14,10 @@ const layout = `
   CREATE INDEX by_queue ON job (pool, priority DESC, queued_at, id) WHERE state = 'queued';
   CREATE INDEX by_queue_end ON job (queue_ends_at) WHERE state = 'queued';
   CREATE INDEX by_holder ON job (incarnation) WHERE state IN ('starting', 'running', 'stopping');
-  CREATE INDEX by_owner ON job (owner, id DESC);
+  CREATE INDEX by_due ON job (pool, not_before) WHERE state = 'queued' AND not_before IS NOT NULL;
+  CREATE INDEX by_owner ON job (owner, state, id DESC);
+  CREATE INDEX by_owner_id ON job (owner, id DESC);
+  CREATE INDEX by_pool ON job (pool, id DESC);
   CREATE INDEX by_state ON job (state, id DESC);
   CREATE INDEX by_intent ON job (intent_id, id DESC) WHERE intent_id IS NOT NULL;
   CREATE INDEX by_end ON job (ended_at) WHERE ended_at IS NOT NULL;
@@ -136,26 +139,9 @@ function queries(database: DatabaseSync): Omit<JobIndex, "view" | typeof Symbol.
   const all = (sql: string, ...values: SQLInputValue[]) => prepare(database, sql).all(...values);
   const heldColumns = "id, revision, state, incarnation, attempt, secret_hash, claimed_at";
   const active = "state IN ('starting', 'running', 'stopping')";
-  const marks = (list: readonly unknown[]) => list.map(() => "?").join(", ");
   return {
     list(filter) {
-      const where = ["1"];
-      const values: SQLInputValue[] = [];
-      const add = (sql: string, ...more: SQLInputValue[]) => {
-        where.push(sql);
-        values.push(...more);
-      };
-      if (filter.owner !== null) add("owner = ?", filter.owner);
-      if (filter.states.length > 0) add(`state IN (${marks(filter.states)})`, ...filter.states);
-      if (filter.intentId !== null) add("intent_id = ?", filter.intentId);
-      if (filter.pool !== null) add("pool = ?", filter.pool);
-      if (filter.before !== null) add("id < ?", filter.before);
-      for (const pair of filter.labels) add("id IN (SELECT id FROM label WHERE pair = ?)", pair);
-      const rows = all(
-        `SELECT record, revision FROM job WHERE ${where.join(" AND ")} ORDER BY id DESC LIMIT ?`,
-        ...values,
-        filter.limit,
-      );
+      const rows = all(...listQuery(filter));
       return rows.map((row) => ({
         value: JSON.parse(String(row.record)) as StoredJob,
         revision: Number(row.revision),
@@ -181,16 +167,19 @@ function queries(database: DatabaseSync): Omit<JobIndex, "view" | typeof Symbol.
     },
     nextDue(pools, now) {
       const [row] = all(
-        `SELECT min(not_before) AS due FROM job WHERE state = 'queued' AND pool IN (${marks(pools)}) AND not_before > ?`,
+        `SELECT min(not_before) AS due FROM job INDEXED BY by_due
+         WHERE state = 'queued' AND not_before IS NOT NULL AND pool IN (${marks(pools)}) AND not_before > ?`,
         ...pools,
         now.toISOString(),
       );
       return typeof row?.due === "string" ? new Date(row.due) : null;
     },
     queueTimeouts: (now, limit) =>
-      all("SELECT id FROM job WHERE state = 'queued' AND queue_ends_at <= ? LIMIT ?", now.toISOString(), limit).map(
-        (row) => String(row.id),
-      ),
+      all(
+        "SELECT id FROM job INDEXED BY by_queue_end WHERE state = 'queued' AND queue_ends_at <= ? LIMIT ?",
+        now.toISOString(),
+        limit,
+      ).map((row) => String(row.id)),
     held: () => all(`SELECT ${heldColumns} FROM job WHERE ${active}`).map(toHeld),
     heldBy: (incarnation) =>
       all(`SELECT ${heldColumns} FROM job WHERE ${active} AND incarnation = ?`, incarnation).map(toHeld),
@@ -205,6 +194,38 @@ function queries(database: DatabaseSync): Omit<JobIndex, "view" | typeof Symbol.
         : [];
     },
   };
+}
+
+const marks = (list: readonly unknown[]) => list.map(() => "?").join(", ");
+
+/** A page costs what it holds, not what there is: each state is read in its own order from its index, and the heads are merged. */
+function listQuery(filter: JobFilter): [string, ...SQLInputValue[]] {
+  const where: string[] = [];
+  const values: SQLInputValue[] = [];
+  const add = (sql: string, value: SQLInputValue | null) => {
+    if (value === null) return;
+    where.push(sql);
+    values.push(value);
+  };
+  add("owner = ?", filter.owner);
+  add("intent_id = ?", filter.intentId);
+  add("pool = ?", filter.pool);
+  add("job.id < ?", filter.before);
+  const [pair, ...pairs] = filter.labels;
+  for (const more of pairs) add("EXISTS (SELECT 1 FROM label WHERE label.id = job.id AND pair = ?)", more);
+  const from = pair === undefined ? "job" : "label CROSS JOIN job ON job.id = label.id AND label.pair = ?";
+  const order = `ORDER BY ${pair === undefined ? "job.id" : "label.id"} DESC LIMIT ?`;
+  const head = (state: JobState | null) => {
+    const all = [...where, ...(state === null ? [] : ["state = ?"])];
+    const sql = `SELECT job.id AS id, record, revision FROM ${from}${all.length > 0 ? ` WHERE ${all.join(" AND ")}` : ""} ${order}`;
+    return {
+      sql,
+      values: [...(pair === undefined ? [] : [pair]), ...values, ...(state === null ? [] : [state]), filter.limit],
+    };
+  };
+  const heads = filter.states.length === 0 ? [head(null)] : [...new Set(filter.states)].map(head);
+  const union = heads.map(({ sql }) => `SELECT * FROM (${sql})`).join(" UNION ALL ");
+  return [`${union} ORDER BY id DESC LIMIT ?`, ...heads.flatMap((part) => part.values), filter.limit];
 }
 
 type Row = Record<string, unknown>;

@@ -164,6 +164,17 @@ describe.skipIf(missing)(`jobs${missing ? `: ${missing}` : ""}`, () => {
     expect(await worker.report(claimed, ended(143))).toBe("stopped");
   });
 
+  it("what cannot be killed stays stopping and says so", async () => {
+    const job = await submit();
+    const claimed = await claim(job.id);
+    await worker.report(claimed, running);
+    await fixture.call(killJob, { id: job.id });
+    const message = "processes of this job cannot be killed";
+    expect(await worker.report(claimed, { event: "unkillable", message })).toBe("stopping");
+    expect(await get(job.id)).toMatchObject({ state: "stopping", message, ended_at: null });
+    expect(await worker.report(claimed, ended(null, 0, { signal: "SIGKILL" }))).toBe("killed");
+  });
+
   it("ends are told apart: exit, signal, out of memory", async () => {
     for (const [report, expected] of [
       [ended(3), { state: "failed", reason: "exit_nonzero", exit_code: 3 }],
@@ -294,6 +305,17 @@ describe.skipIf(missing)(`jobs${missing ? `: ${missing}` : ""}`, () => {
     expect(rest.items).toHaveLength(2);
     expect((await fixture.call(listJobs, { label: ["list=1"], min_revision })).items).toHaveLength(2);
     expect((await fixture.call(listJobs, { state: ["running"], min_revision })).items).toHaveLength(0);
+    const mixed = await fixture.call(listJobs, { state: ["queued", "failed", "queued"], limit: 7, min_revision });
+    expect(mixed.items.map((job) => job.id)).toEqual(
+      mixed.items
+        .map((job) => job.id)
+        .toSorted()
+        .reverse(),
+    );
+    expect(new Set(mixed.items.map((job) => job.state))).toEqual(new Set(["queued", "failed"]));
+    expect((await fixture.call(listJobs, { label: ["list=1", "a=b"], state: ["queued"], min_revision })).items).toEqual(
+      [],
+    );
   });
 
   it("what waits too long in the queue expires", async () => {
