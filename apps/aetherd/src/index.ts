@@ -63,6 +63,7 @@ export async function startAetherd(layout: Layout, config: AetherdConfig, ending
   });
   stack.defer(() => nats.process.stop());
   record.nats = nats;
+  record.write();
 
   const provisioned = provisionAll(layout, nats.url, storeBytes, log);
   const context = { layout, account, config, natsUrl: nats.url };
@@ -109,6 +110,7 @@ function createStarter(context: ProgramContext, record: Recorded, log: Logger, s
     const program = supervise(gate === undefined ? spec : { ...spec, gate }, { log, onChange: record.write });
     running.set(name, program);
     record.programs.push(program);
+    record.write();
   };
 }
 
@@ -135,7 +137,7 @@ function createRecord(layout: Layout): Recorded {
         state: record.phase,
         socket: layout.socket,
         nats_url: record.nats?.url ?? null,
-        nats_monitor: record.nats?.monitor() ?? null,
+        nats_monitor: record.nats?.monitor ?? null,
         processes: all.map(({ name, pid, restarts }) => ({ name, pid, restarts })),
       });
     },

@@ -1,6 +1,6 @@
 // The embedded nats-server: its configuration, its start, what makes it fit to be used, and its watch.
 //
-// It chooses a port at its first start and keeps it, so that a restarted one is found again by everybody. It is used only
+// It chooses its ports at its first start and keeps them, so that a restarted one is found again by everybody. It is used only
 // when the running server says that it syncs every write: a configuration that was not understood must not pass for it.
 import { execFile } from "node:child_process";
 import {
@@ -59,8 +59,8 @@ export interface NatsServerOptions {
 export interface NatsServer {
   readonly process: Supervised;
   readonly url: string;
-  /** Where it answers `/healthz` and `/varz`; another address after a restart, null until it listens again. */
-  monitor(): string | null;
+  /** Where it answers `/healthz` and `/varz`. */
+  readonly monitor: string;
 }
 
 /** Starts the server; resolves when it can be used, throws with the mend where it cannot. */
@@ -68,8 +68,7 @@ export async function startNatsServer(options: NatsServerOptions): Promise<NatsS
   const { layout, log } = options;
   removePorts(layout.natsDir);
   const configFile = join(layout.dataDir, "nats.conf");
-  const configure = (port: number) => writeConfig(configFile, options, port);
-  configure(0);
+  writeConfig(configFile, options, { port: 0 });
   const program = findProgram(options.program, options.searchPath);
   const isHidden = options.account !== null && findObstacle(program, options.account) !== null;
   const server = supervise(
@@ -87,13 +86,10 @@ export async function startNatsServer(options: NatsServerOptions): Promise<NatsS
   );
   try {
     const ports = await waitForPorts(server, layout.natsDir, program);
-    configure(Number(new URL(ports.nats).port));
+    const portOf = (url: string) => Number(new URL(url).port);
+    writeConfig(configFile, options, { port: portOf(ports.nats), monitorPort: portOf(ports.monitoring) });
     await assertFit(ports.monitoring);
-    return {
-      process: server,
-      url: ports.nats,
-      monitor: () => readPorts(layout.natsDir, server.pid)?.monitoring ?? null,
-    };
+    return { process: server, url: ports.nats, monitor: ports.monitoring };
   } catch (error) {
     await server.stop();
     throw error;
@@ -157,11 +153,11 @@ export function httpGet(url: string, timeoutMs: number): Promise<{ status: numbe
   });
 }
 
-function writeConfig(file: string, options: NatsServerOptions, port: number): void {
+function writeConfig(file: string, options: NatsServerOptions, ports: { port: number; monitorPort?: number }): void {
   const { layout, hosts, storeBytes } = options;
   const { keysDir, natsDir } = layout;
   const text = serverConfig({
-    ...{ keysDir, storeDir: natsDir, port, portsDir: natsDir, hosts, storeBytes },
+    ...{ keysDir, storeDir: natsDir, ...ports, portsDir: natsDir, hosts, storeBytes },
     pidFile: join(layout.natsDir, "nats.pid"),
   });
   // Public keys and limits only, and the account reads it.

@@ -51,7 +51,7 @@ export interface Supervised {
 
 export interface SuperviseHooks {
   log: Logger;
-  /** After each start and each end. */
+  /** After each end and each start but the first. */
   onChange(): void;
 }
 
@@ -86,7 +86,7 @@ export function supervise(spec: ProcessSpec, hooks: SuperviseHooks): Supervised 
       }
       hooks.onChange();
     });
-    hooks.onChange();
+    if (restarts > 0) hooks.onChange();
   };
 
   start();

@@ -56,10 +56,8 @@ export function watchNats(server: NatsServer, log: Logger): AsyncDisposable {
 }
 
 async function look(server: NatsServer): Promise<{ answer: Look["answer"]; detail: string }> {
-  const monitor = server.monitor();
-  if (monitor === null) return { answer: "silent", detail: "it does not listen" };
   try {
-    const { status, body } = await httpGet(`${monitor}/healthz`, everyMs);
+    const { status, body } = await httpGet(`${server.monitor}/healthz`, everyMs);
     if (status === 200) return { answer: "sound", detail: "" };
     return { answer: /write error/.test(body) ? "write-error" : "unready", detail: body.slice(0, 500) };
   } catch (error) {

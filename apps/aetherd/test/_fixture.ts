@@ -114,6 +114,15 @@ function follow(child: ChildProcess): Daemon {
   };
 }
 
+/** Whether it still runs; who is dead and not yet waited for does not. */
+export function isAlive(pid: number): boolean {
+  try {
+    return !/^State:\t[ZX]/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
+  } catch {
+    return false;
+  }
+}
+
 /** The real and effective users of a process: all the same where nothing can be had back. */
 export function uidsOf(pid: number): number[] {
   const line = /^Uid:\t(.*)$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? "";

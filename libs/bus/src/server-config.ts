@@ -14,6 +14,8 @@ export interface ServerConfigOptions {
   storeDir: string;
   /** 0 lets the system choose; the server then writes it into portsDir. */
   port: number;
+  /** Of the monitoring endpoint, on loopback as well; the system chooses where it is absent. */
+  monitorPort?: number;
   portsDir: string;
   hosts: readonly string[];
   /** Bytes that JetStream may use on disk, reserved. */
@@ -36,7 +38,7 @@ export function serverConfig(options: ServerConfigOptions): string {
     server_name: "aether",
     host: "127.0.0.1",
     port: options.port === 0 ? -1 : options.port,
-    http: "127.0.0.1:-1",
+    http: `127.0.0.1:${options.monitorPort ?? -1}`,
     ports_file_dir: options.portsDir,
     pid_file: options.pidFile,
     max_payload: MIB,
