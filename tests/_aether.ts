@@ -9,7 +9,7 @@ import { type Client, createClient, createUnixTransport } from "@aether/client";
 import { reapIncarnations } from "@aether/sandbox";
 import { startNats, type TestNats, tempDir, waitFor } from "@aether/testkit";
 
-export type ProgramName = "policy" | "jobs" | "jobs2" | "gateway" | "warden" | "worker";
+export type ProgramName = "policy" | "jobs" | "jobs2" | "gateway" | "warden" | "worker" | "warden2" | "worker2";
 
 export interface AetherOptions {
   /** Without a worker (and its warden) nothing runs: for what only queues. */
@@ -43,8 +43,10 @@ export interface Aether extends AsyncDisposable {
   socket: string;
   client: Client;
   nats: TestNats;
-  /** Names this system's sandboxes on the host. */
+  /** Names the sandboxes of this system's worker on the host. */
   instance: string;
+  /** The same of its second worker, which is a host of its own to everybody else. Only a test starts it and its warden. */
+  secondInstance: string;
   programs: Record<ProgramName, Program>;
   /** Connects as one of the bus users. */
   connect(user: string): Promise<Bus>;
@@ -55,7 +57,7 @@ export interface Aether extends AsyncDisposable {
 }
 
 const root = join(import.meta.dirname, "..");
-const host = "host-a";
+const hosts = ["host-a", "host-b"] as const;
 const upMs = 20_000;
 let systems = 0;
 
@@ -65,9 +67,10 @@ export async function startAether(options: AetherOptions = {}): Promise<Aether> 
   const home = stack.use(tempDir()).path;
   chmodSync(home, 0o755); // the gateway's socket lies in it
   const nats = stack.use(
-    await startNats({ hosts: [host], ...(options.storeBytes && { storeBytes: options.storeBytes }) }),
+    await startNats({ hosts: [...hosts], ...(options.storeBytes && { storeBytes: options.storeBytes }) }),
   );
-  for (const folder of ["policy", "checkpoints", "jobs", "run", "log"]) mkdirSync(join(home, folder), { mode: 0o700 });
+  for (const folder of ["policy", "checkpoints", "jobs", "run", "jobs2", "run2", "log"])
+    mkdirSync(join(home, folder), { mode: 0o700 });
   const instance = `t${process.pid.toString(36)}x${(systems++).toString(36)}`;
   const socket = join(home, "aetherd.sock");
   const specs = programSpecs(home, nats, instance, socket);
@@ -90,14 +93,17 @@ export async function startAether(options: AetherOptions = {}): Promise<Aether> 
   const wanted = (Object.keys(specs) as ProgramName[]).filter(
     (name) =>
       (name !== "jobs2" || options.secondJobs) &&
+      name !== "worker2" &&
+      name !== "warden2" &&
       ((name !== "worker" && name !== "warden") || options.worker !== false),
   );
   // What killed workers left is removed as their next incarnation would.
-  const places = { instance, stateDir: join(home, "jobs"), runDir: join(home, "run") };
-  stack.defer(async () => void (await reapIncarnations({ ...places, incarnation: "none" })));
+  for (const { instance: name, stateDir, runDir } of workerPlaces(home, instance))
+    stack.defer(async () => void (await reapIncarnations({ instance: name, stateDir, runDir, incarnation: "none" })));
   // In reverse: the worker leaves before what it reports to.
   stack.defer(async () => {
-    for (const name of ["gateway", "worker", "warden", "jobs2", "jobs", "policy"] as const) await programs[name].end();
+    for (const name of ["gateway", "worker", "worker2", "warden", "warden2", "jobs2", "jobs", "policy"] as const)
+      await programs[name].end();
   });
   for (const name of wanted) programs[name].start();
 
@@ -132,6 +138,7 @@ export async function startAether(options: AetherOptions = {}): Promise<Aether> 
     client,
     nats,
     instance,
+    secondInstance: `${instance}b`,
     programs,
     connect: (user) => nats.connect(user),
     log,
@@ -158,11 +165,25 @@ function programSpecs(
       AETHER_JOBS_RECONCILE_MS: "250",
     },
   });
-  const sandbox = {
-    AETHER_WORKER_INSTANCE: instance,
-    AETHER_WORKER_STATE_DIR: at("jobs"),
-    AETHER_WORKER_RUN_DIR: at("run"),
-  };
+  const [first, second] = workerPlaces(home, instance).map((place) => ({
+    AETHER_WORKER_INSTANCE: place.instance,
+    AETHER_WORKER_STATE_DIR: place.stateDir,
+    AETHER_WORKER_RUN_DIR: place.runDir,
+  }));
+  const worker = (place: Record<string, string> | undefined, host: string) => ({
+    main: "services/worker/src/main.ts",
+    env: {
+      ...url,
+      ...place,
+      AETHER_WORKER_HOST: host,
+      AETHER_WORKER_SEED_FILE: seed(`worker-${host}`),
+      AETHER_WORKER_CPUS: "8",
+    },
+  });
+  const warden = (place: Record<string, string> | undefined) => ({
+    main: "services/worker/src/warden-main.ts",
+    env: { ...place },
+  });
   return {
     policy: {
       main: "services/policy/src/main.ts",
@@ -180,18 +201,19 @@ function programSpecs(
       main: "services/gateway/src/main.ts",
       env: { ...url, AETHER_GATEWAY_SEED_FILE: seed("gateway"), AETHER_GATEWAY_SOCKET: socket },
     },
-    warden: { main: "services/worker/src/warden-main.ts", env: sandbox },
-    worker: {
-      main: "services/worker/src/main.ts",
-      env: {
-        ...url,
-        ...sandbox,
-        AETHER_WORKER_HOST: host,
-        AETHER_WORKER_SEED_FILE: seed(`worker-${host}`),
-        AETHER_WORKER_CPUS: "8",
-      },
-    },
+    warden: warden(first),
+    worker: worker(first, hosts[0]),
+    warden2: warden(second),
+    worker2: worker(second, hosts[1]),
   };
+}
+
+/** Where the first worker and the second keep their things. */
+function workerPlaces(home: string, instance: string) {
+  return [
+    { instance, stateDir: join(home, "jobs"), runDir: join(home, "run") },
+    { instance: `${instance}b`, stateDir: join(home, "jobs2"), runDir: join(home, "run2") },
+  ];
 }
 
 function compileCache(): Record<string, string> {

@@ -88,8 +88,10 @@ export async function openWitness(aether: Aether): Promise<Witness> {
       },
     }),
   );
-  const folder = dirname(groupPath({ instance: aether.instance, incarnation: "any" }));
-  const executing = () => listExecuting(folder);
+  const folders = [aether.instance, aether.secondInstance].map((instance) =>
+    dirname(groupPath({ instance, incarnation: "any" })),
+  );
+  const executing = () => folders.flatMap(listExecuting);
   const look = () => {
     const attempts = executing();
     for (const attempt of attempts) executed.add(attempt);
@@ -235,7 +237,11 @@ function lineFaults(job: SeenJob, frames: LogFrame[]): string[] {
 }
 
 /** What of an instance is left on the host: processes, groups, mounts, loop devices, folders. */
-export function leftovers({ instance, home }: { instance: string; home: string }): string[] {
+export function leftovers({ home, instance, secondInstance }: Aether): string[] {
+  return [...leftoversOf(instance, home), ...leftoversOf(secondInstance, home)];
+}
+
+function leftoversOf(instance: string, home: string): string[] {
   const top = "/sys/fs/cgroup";
   const groups = ["", ...listIfThere(top)]
     .map((hierarchy) => join(top, hierarchy, `aether-${instance}`))
@@ -250,7 +256,7 @@ export function leftovers({ instance, home }: { instance: string; home: string }
     .map((name) => readIfThere(`/sys/block/${name}/loop/backing_file`).trim())
     .filter((file) => file.startsWith(home));
   const folders = listIfThere("/run/aether-sandbox").filter((name) => name === instance);
-  const images = listIfThere(join(home, "jobs", "disks"));
+  const images = ["jobs", "jobs2"].flatMap((name) => listIfThere(join(home, name, "disks")));
   return [...groups, ...processes, ...mounts, ...loops, ...folders, ...images];
 }
 

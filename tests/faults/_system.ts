@@ -29,7 +29,7 @@ export function describeFaults(title: string, faults: Fault[], options: AetherOp
     }, 60_000);
     for (const fault of faults) it(fault.name, () => runRound(aether, witness, fault), 120_000);
     it("nothing is left on the host when the worker has ended", async () => {
-      await aether.programs.worker.end();
+      await Promise.all([aether.programs.worker.end(), aether.programs.worker2.end()]);
       await waitFor("nothing to be left", () => {
         const left = leftovers(aether);
         if (left.length > 0) throw new Error(left.join(", "));
