@@ -4,15 +4,14 @@ const decoder = new TextDecoder();
 const encoder = new TextEncoder();
 const none = new Uint8Array(0);
 
-/** Encodes a value, with bytes behind it where there are any. */
-export function encodeBody(value: unknown, bytes?: Uint8Array): Uint8Array {
-  const head = encoder.encode(JSON.stringify(value));
-  if (!bytes) return head;
-  const body = new Uint8Array(head.length + 1 + bytes.length);
-  body.set(head);
-  body[head.length] = 10;
-  body.set(bytes, head.length + 1);
-  return body;
+/** Bytes as they come, or in parts that belong together. */
+export type Bytes = Uint8Array | readonly Uint8Array[];
+
+/** Encodes a value, with bytes behind it where there are any; parts of them are copied once, into the body. */
+export function encodeBody(value: unknown, bytes?: Bytes): Uint8Array {
+  const head = JSON.stringify(value);
+  if (!bytes) return encoder.encode(head);
+  return Buffer.concat([encoder.encode(`${head}\n`), ...(bytes instanceof Uint8Array ? [bytes] : bytes)]);
 }
 
 /** Decodes a body; throws SyntaxError where it is not what it should be. */

@@ -4,14 +4,14 @@ import { type Envelope, limits, type Operation, Problem, ProblemError, subjectOf
 import { headers, type Msg, NoRespondersError, RequestError, TimeoutError } from "@nats-io/transport-node";
 import type { z } from "zod";
 import type { Bus } from "./connection.ts";
-import { decodeBody, encodeBody } from "./frame.ts";
+import { type Bytes, decodeBody, encodeBody } from "./frame.ts";
 
 export const envelopeHeader = "Aether-Envelope";
 const retryAfterMs = 1000;
 
 export interface RequestOptions {
   envelope: Omit<Envelope, "timeout_ms">;
-  bytes?: Uint8Array;
+  bytes?: Bytes;
   /** Instead of the operation's own timeout. */
   timeoutMs?: number;
 }

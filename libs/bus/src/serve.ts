@@ -31,7 +31,7 @@ import { headers, type Msg } from "@nats-io/transport-node";
 import { z } from "zod";
 import type { Bus } from "./connection.ts";
 import { answerDiscovery, type EndpointStats } from "./discovery.ts";
-import { decodeBody, encodeBody } from "./frame.ts";
+import { type Bytes, decodeBody, encodeBody } from "./frame.ts";
 import { type Idempotency, openIdempotency } from "./idempotency.ts";
 import { isInterruption } from "./interruption.ts";
 import { envelopeHeader, request as requestOverBus } from "./request.ts";
@@ -63,7 +63,7 @@ export interface Loaded<L> {
   value: L;
 }
 
-type HandlerResult<O> = Reply<O> | { reply: Reply<O>; bytes: Uint8Array };
+type HandlerResult<O> = Reply<O> | { reply: Reply<O>; bytes: Bytes };
 
 interface HandlerBase<O, L> {
   handle(request: Request<O>, call: Call<L>): Promise<HandlerResult<O>>;
@@ -231,7 +231,7 @@ async function run(served: Served, operation: Operation, implementation: AnyHand
     },
   };
   const result: unknown = await implementation.handle(request, call);
-  if (operation.bytes === "reply") return result as { reply: unknown; bytes: Uint8Array };
+  if (operation.bytes === "reply") return result as { reply: unknown; bytes: Bytes };
   await claimed?.keep(result);
   return { reply: result, bytes: undefined };
 }

@@ -41,7 +41,7 @@ export interface JobLogs {
 
 interface Page {
   page: LogPage;
-  bytes: Uint8Array;
+  bytes: Uint8Array[];
 }
 
 export function openLogs(bus: Bus, clock: { now(): Date }): JobLogs {
@@ -166,7 +166,7 @@ function assemble(
   if (ended && after < cut.limit) add(missing(job, after, cut.limit), new Uint8Array(0));
   const { state, reason, exit_code, signal } = job;
   const eof = ended ? { last_seq: job.logs.last_seq, state, reason, exit_code, signal } : null;
-  return { page: { batches, after, position, eof }, bytes: Buffer.concat(parts) };
+  return { page: { batches, after, position, eof }, bytes: parts };
 }
 
 /** What the store no longer holds, as one frame in the place of its last line. */

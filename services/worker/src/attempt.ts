@@ -43,7 +43,7 @@ export interface AttemptParts {
   /** Whether the deadline at the warden still covers what executes. */
   isCovered(): boolean;
   report(claim: Claim, event: AttemptEvent): Promise<void>;
-  appendLog(claim: Claim, batch: LogBatch, bytes: Buffer): Promise<void>;
+  appendLog(claim: Claim, batch: LogBatch, bytes: readonly Buffer[]): Promise<void>;
   log: Logger;
 }
 

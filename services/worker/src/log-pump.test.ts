@@ -11,7 +11,7 @@ function start(options: { maxBytes?: number; send?: (batch: LogBatch) => Promise
     log: { last_seq: 10, bytes: 0, max_bytes: options.maxBytes ?? 1_000_000 },
     async send(batch, bytes) {
       await options.send?.(batch);
-      sent.push({ batch, text: bytes.toString() });
+      sent.push({ batch, text: Buffer.concat(bytes).toString() });
     },
     now: () => 5,
     signal: new AbortController().signal,

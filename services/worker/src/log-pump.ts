@@ -14,7 +14,7 @@ export interface LogPumpOptions {
   attempt: number;
   /** Where the log of earlier attempts ended, and what the job may use altogether. */
   log: { last_seq: number; bytes: number; max_bytes: number };
-  send(batch: LogBatch, bytes: Buffer): Promise<void>;
+  send(batch: LogBatch, bytes: readonly Buffer[]): Promise<void>;
   now(): number;
   signal: AbortSignal;
 }
@@ -72,7 +72,7 @@ export function startLogPump(stdout: Readable, stderr: Readable, options: LogPum
       pending = empty();
       for (const stream of streams) stream.resume();
       const batch: LogBatch = { attempt: options.attempt, first_seq: seq + 1, last_seq: seq + lines, segments };
-      await sendUntilStored(options, batch, Buffer.concat(parts));
+      await sendUntilStored(options, batch, parts);
       seq += lines;
     }
   }
@@ -118,7 +118,7 @@ function pump(stream: Readable, number: 1 | 2, add: (stream: 1 | 2, lines: Lines
   });
 }
 
-async function sendUntilStored(options: LogPumpOptions, batch: LogBatch, bytes: Buffer): Promise<void> {
+async function sendUntilStored(options: LogPumpOptions, batch: LogBatch, bytes: readonly Buffer[]): Promise<void> {
   for (;;) {
     options.signal.throwIfAborted();
     try {
