@@ -32,6 +32,9 @@ export interface Bus extends AsyncDisposable {
   onReconnect(callback: () => void): Disposable;
 }
 
+/** A server that dies in the middle of a handshake is noticed by this alone. Less than a lease, which must outlast it. */
+const handshakeMs = 3_000;
+
 /** Connects, waiting for the server as long as it takes to come up. */
 export async function connectBus(options: BusOptions): Promise<Bus> {
   const nats = await connect({
@@ -43,6 +46,7 @@ export async function connectBus(options: BusOptions): Promise<Bus> {
     waitOnFirstConnect: true,
     reconnectTimeWait: 100,
     reconnectJitter: 100,
+    timeout: handshakeMs,
     pingInterval: 5_000,
     maxPingOut: 2,
     ignoreAuthErrorAbort: true,
