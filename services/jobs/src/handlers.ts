@@ -36,6 +36,9 @@ export interface HandlerParts {
   requireSpace(): Promise<void>;
 }
 
+/** Woken when this instance has stored a batch of that log. */
+export const logKey = (id: string) => `log:${id}`;
+
 export function jobHandlers(parts: HandlerParts) {
   const { store, index, leases, logs, waiters, clock } = parts;
 
@@ -45,8 +48,8 @@ export function jobHandlers(parts: HandlerParts) {
   };
   const jobId = ({ id }: { id: string }) => id;
 
-  async function requestTheEnd(id: string, how: "stop" | "kill", graceMs: number | null) {
-    const entry = await store.change(id, (job, at) => requestEnd(job, how, graceMs, at));
+  async function requestTheEnd(known: Entry<StoredJob>, how: "stop" | "kill", graceMs: number | null) {
+    const entry = await store.change(known.value.id, (job, at) => requestEnd(job, how, graceMs, at), known);
     if (!entry) throw new ProblemError("not-found");
     return toPublic(entry.value, entry.revision);
   }
@@ -140,9 +143,10 @@ export function jobHandlers(parts: HandlerParts) {
     handler(stopJob, {
       load,
       jobId,
-      handle: ({ id, grace }) => requestTheEnd(id, "stop", grace === undefined ? null : requireDurationMs(grace)),
+      handle: ({ grace }, call) =>
+        requestTheEnd(call.loaded, "stop", grace === undefined ? null : requireDurationMs(grace)),
     }),
-    handler(killJob, { load, jobId, handle: ({ id }) => requestTheEnd(id, "kill", null) }),
+    handler(killJob, { load, jobId, handle: (_request, call) => requestTheEnd(call.loaded, "kill", null) }),
   ] as const;
 
   /** Waits for something to read, or for the job's end. The waits begin before the look, so nothing falls in between. */
@@ -153,12 +157,14 @@ export function jobHandlers(parts: HandlerParts) {
       const over = new AbortController();
       const signal = AbortSignal.any([closing, over.signal]);
       const published = logs.wait(id, left, signal).then(() => "published" as const);
-      const changed = waiters.wait(id, left, signal).then(() => "changed" as const);
+      const changed = Promise.race([waiters.wait(id, left, signal), waiters.wait(logKey(id), left, signal)]);
       const entry = await store.get(id);
       if (!entry) throw new ProblemError("not-found");
       const page = await logs.read(entry.value, from);
       const found = page.page.batches.length > 0 || page.page.eof !== null || left === 0 || closing.aborted;
-      const woken = found ? null : await (settle > 0 ? settled(settle) : Promise.race([published, changed]));
+      const woken = found
+        ? null
+        : await (settle > 0 ? settled(settle) : Promise.race([published, changed.then(() => "changed" as const)]));
       over.abort();
       if (found) return page;
       // A publish is heard a moment before it can be read: look again soon, a few times.

@@ -4,7 +4,7 @@ import { type Bus, connectBus, handler, serve } from "@aether/bus";
 import { healthOperation, ProblemError } from "@aether/contracts";
 import type { Logger } from "@aether/telemetry";
 import type { JobsConfig } from "./config.ts";
-import { jobHandlers } from "./handlers.ts";
+import { jobHandlers, logKey } from "./handlers.ts";
 import { type JobIndex, openJobIndex } from "./index-view.ts";
 import { openLeases } from "./leases.ts";
 import { openLogs } from "./logs.ts";
@@ -33,7 +33,7 @@ export async function startJobs(
     );
   const waiters = createWaiters();
   const space = watchSpace(config);
-  const logs = openLogs(bus, clock);
+  const logs = openLogs(bus, clock, (id) => waiters.wake(logKey(id)));
   const leases = stack.use(await openLeases(bus, clock, () => {}, config.AETHER_JOBS_WORKER_GONE_MS));
   const index: JobIndex = stack.use(
     await openJobIndex(bus, config.AETHER_JOBS_VIEW_FILE, (ids) => wakeFor(ids, () => index, waiters)),

@@ -44,7 +44,8 @@ interface Page {
   bytes: Uint8Array[];
 }
 
-export function openLogs(bus: Bus, clock: { now(): Date }): JobLogs {
+/** `onStored` is told of every batch that this instance has stored. */
+export function openLogs(bus: Bus, clock: { now(): Date }, onStored: (jobId: string) => void): JobLogs {
   const ends = new Map<string, End>();
 
   async function readEnd(jobId: string): Promise<End> {
@@ -75,6 +76,7 @@ export function openLogs(bus: Bus, clock: { now(): Date }): JobLogs {
       try {
         const sequence = await appendMessage(bus, subjectOf(jobId), encode(batch, bytes), end.sequence);
         if (ends.size >= rememberedMax) ends.clear();
+        onStored(jobId);
         ends.set(jobId, { sequence, attempt: batch.attempt, lastSeq: batch.last_seq, fenced: false });
         return batch.last_seq;
       } catch (error) {

@@ -8,10 +8,14 @@ export interface Store {
   get(id: string): Promise<Entry<StoredJob> | null>;
   /** Stores a new job; where the id exists (a retry of the same submit) answers what is there. */
   create(job: StoredJob): Promise<Entry<StoredJob>>;
-  /** Applies a change until it is stored or does not apply; answers the record as it then is, and whether this call changed it. */
+  /**
+   * Applies a change until it is stored or does not apply, first to `known` where the caller has just read it; answers the
+   * record as it then is, and whether this call changed it.
+   */
   change(
     id: string,
     apply: (job: StoredJob, at: At) => StoredJob | null,
+    known?: Entry<StoredJob>,
   ): Promise<(Entry<StoredJob> & { changed: boolean }) | null>;
   remove(id: string, revision: number): Promise<void>;
 }
@@ -37,10 +41,10 @@ export function openStore(bus: Bus, clock: { now(): Date }): Store {
       }
     },
 
-    async change(id, apply) {
+    async change(id, apply, known) {
       let failure: unknown = null;
       for (let tries = 0; tries < triesMax; tries++) {
-        const entry = await bucket.get(id);
+        const entry = tries === 0 && known ? known : await bucket.get(id);
         if (!entry) return null;
         const next = apply(entry.value, { now: clock.now(), revision: entry.revision });
         if (!next) return { ...entry, changed: tries > 0 && failure !== null };

@@ -18,7 +18,7 @@ import {
 } from "@aether/contracts";
 import { decisionContext } from "./handlers.ts";
 import type { Held, JobIndex } from "./index-view.ts";
-import { claim, denyStart, finish, markUnkillable, refuse, run, type StoredJob, timeOut } from "./job.ts";
+import { type At, claim, denyStart, finish, markUnkillable, refuse, run, type StoredJob, timeOut } from "./job.ts";
 import type { Leases } from "./leases.ts";
 import { isConsistent, type JobLogs } from "./logs.ts";
 import { type Free, pick } from "./placement.ts";
@@ -55,17 +55,14 @@ export function workerHandlers(parts: WorkerHandlerParts) {
     if (entry?.value.state !== "queued") return null;
     const decision = await decideStart(entry.value);
     if (decision.outcome === "deny") {
-      await store.change(id, (job, at) => denyStart(job, decision.reason, at));
+      await store.change(id, (job, at) => denyStart(job, decision.reason, at), entry);
       return null;
     }
     const secret = randomBytes(16).toString("hex");
     const secretHash = hashOf(secret);
-    const next = entry.value.attempt + 1;
-    const claimed = await store.change(id, (job, at) =>
-      job.attempt === next - 1
-        ? claim(job, { worker, incarnation, secretHash, policyVersion: decision.policy_version }, at)
-        : null,
-    );
+    const by = { worker, incarnation, secretHash, policyVersion: decision.policy_version };
+    const { attempt } = entry.value;
+    const claimed = await store.change(id, (job, at) => (job.attempt === attempt ? claim(job, by, at) : null), entry);
     if (!claimed || claimed.value.secret_hash !== secretHash) return null;
     const { value: job } = claimed;
     // A marker may stand behind the end that the record knows, where a loss and an ending met.
@@ -190,9 +187,9 @@ export function workerHandlers(parts: WorkerHandlerParts) {
       async handle({ job_id, attempt, secret, incarnation, report }, call) {
         requireWorker(call);
         const entry = await requireAttempt(store, job_id, attempt, secret, incarnation);
-        const changed = await store.change(entry.value.id, (job, at) =>
-          job.attempt === attempt ? applyReport(job, report, clock.random(), at) : null,
-        );
+        const apply = (job: StoredJob, at: At) =>
+          job.attempt === attempt ? applyReport(job, report, clock.random(), at) : null;
+        const changed = await store.change(entry.value.id, apply, entry);
         if (!changed) throw new ProblemError("not-found");
         if (report.event === "running" && (changed.value.attempt !== attempt || changed.value.state !== "running")) {
           throw new ProblemError("conflict", { detail: `the job is ${changed.value.state}: it must not be released` });
