@@ -5,8 +5,11 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Client, createClient, createUnixTransport } from "@aether/client";
 import { type Layout, resolveLayout } from "@aether/contracts";
+import { reapIncarnations } from "@aether/sandbox";
 import { tempDir, waitFor } from "@aether/testkit";
+import { workerRunDir } from "../src/folders.ts";
 import { findMarked } from "../src/leftovers.ts";
+import { instanceOf } from "../src/programs.ts";
 import { type DaemonState, readState } from "../src/state.ts";
 
 export const mainFile = join(import.meta.dirname, "../src/main.ts");
@@ -87,11 +90,19 @@ export function openHome(path?: string): Home {
       for (const daemon of daemons) await daemon.end("SIGTERM");
       const left = home.processes();
       for (const pid of left) process.kill(pid, "SIGKILL");
+      await reap(layout);
       folder[Symbol.dispose]();
       if (left.length > 0) throw new Error(`${left.length} processes outlived their aetherd`);
     },
   };
   return home;
+}
+
+/** A worker that was killed leaves its sandboxes to its next incarnation; here there is none. */
+async function reap(layout: Layout): Promise<void> {
+  if (process.getuid?.() !== 0) return;
+  const places = { stateDir: layout.jobsDir, runDir: workerRunDir(layout) };
+  await reapIncarnations({ ...places, instance: instanceOf(layout), incarnation: "none" });
 }
 
 function follow(child: ChildProcess): Daemon {
