@@ -43,6 +43,9 @@ export function serverConfig(options: ServerConfigOptions): string {
     pid_file: options.pidFile,
     max_payload: MIB,
     max_connections: 4096,
+    // A process that stands still leaves its queue groups after 4 to 6 s: from then on requests go to who answers them.
+    ping_interval: "2s",
+    ping_max: 2,
     write_deadline: "10s",
     lame_duck_duration: "30s",
     lame_duck_grace_period: "5s",
