@@ -59,7 +59,7 @@ const line = `n=$((n+1)); read up rest < /proc/uptime; echo "l $AETHER_ATTEMPT $
 const script = (text: string): string[] => ["sh", "-c", `n=0; ${text}`];
 const lines = (count: number, pause = "") =>
   script(`while [ $n -lt ${count} ]; do ${line}; ${pause ? `sleep ${pause}` : ":"}; done`);
-const small = { cpus: 0.25, memory: "64MiB" };
+const small = { cpus: 0.25, memory: "64MiB", disk: "64MiB" };
 const again = { max_attempts: 5, on: ["lost" as const], backoff: { initial: "100ms" } };
 
 const specs = {
@@ -75,7 +75,7 @@ const specs = {
   polite: { command: script(`trap 'exit 0' TERM; while :; do ${line}; sleep 0.1; done`), resources: small },
   timed: { command: lines(1e6, "0.1"), resources: small, timeout: "2s", grace: "500ms" },
   /** Needs the whole worker, so it waits until everything else is over. */
-  big: { command: lines(3), resources: { cpus: 8, memory: "64MiB" }, retry: again },
+  big: { command: lines(3), resources: { ...small, cpus: 8 }, retry: again },
   nowhere: { command: ["true"], resources: small, pool: "nobody", queue_timeout: "2s" },
 } satisfies Record<string, JobSpecInput>;
 

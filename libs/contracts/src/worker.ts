@@ -17,6 +17,8 @@ export const IncarnationId = z.string().regex(/^wrk_[0-9a-z]{26}$/);
 export const Capacity = z.strictObject({
   cpus: z.number().min(0),
   memory_bytes: z.int().min(0),
+  /** Room for the disks of jobs; null where they are memory. */
+  disk_bytes: z.int().min(0).nullable().default(null),
   slots: z.int().min(0),
 });
 export type Capacity = z.infer<typeof Capacity>;

@@ -37,11 +37,18 @@ export async function startBubblewrapDriver(options: BubblewrapOptions): Promise
   assert.match(options.instance, /^[a-z0-9-]{1,40}$/, "an instance's name is part of paths");
   assert.match(options.incarnation, /^[a-z0-9_-]{1,100}$/, "an incarnation's name is part of paths");
   let opening: Promise<Host> | null = null;
+  let root: Host["root"] = null;
   const open = (): Promise<Host> => {
-    opening ??= openHost(options).catch((error: unknown) => {
-      opening = null;
-      throw error;
-    });
+    opening ??= openHost(options).then(
+      (host) => {
+        root = host.root;
+        return host;
+      },
+      (error: unknown) => {
+        opening = null;
+        throw error;
+      },
+    );
     return opening;
   };
   const living = new Set<Sandbox>();
@@ -55,6 +62,7 @@ export async function startBubblewrapDriver(options: BubblewrapOptions): Promise
   });
   return {
     name: "bubblewrap",
+    freeDiskBytes: () => root?.disks.freeBytes() ?? null,
     prepare,
     probe: () => probe(prepare),
     [Symbol.asyncDispose]: async () => {

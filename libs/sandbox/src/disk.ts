@@ -14,7 +14,7 @@ import { open, rm, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
-import { SandboxUnavailable } from "./driver.ts";
+import { NoRoom, SandboxUnavailable } from "./driver.ts";
 import type { Device } from "./group.ts";
 import { makePassable } from "./places.ts";
 
@@ -45,6 +45,8 @@ export interface Disk {
 
 /** Disks of one incarnation; disposing unmounts and deletes those that are not held. */
 export interface Disks extends AsyncDisposable {
+  /** What the store could still hold if every disk in use were filled. */
+  freeBytes(): number;
   acquire(sizeBytes: number, uid: number): Promise<Disk>;
 }
 
@@ -105,6 +107,7 @@ export function startDisks(options: DiskOptions): Disks {
   inBackground(fill());
 
   return {
+    freeBytes: () => Math.max(0, readRoom(options.imageDir, held).roomBytes),
     acquire: async (sizeBytes, uid) => {
       assertRoom(options.imageDir, sizeBytes, held);
       const lease: Lease = { sizeBytes, disk: null };
@@ -151,15 +154,20 @@ function handOut(disk: Mounted, uid: number, release: () => Promise<void>): Disk
 
 /** Refuses what the store could not hold if every held disk were filled. */
 function assertRoom(imageDir: string, sizeBytes: number, held: ReadonlySet<Lease>): void {
+  const { roomBytes, freeBytes, promisedBytes } = readRoom(imageDir, held);
+  if (sizeBytes <= roomBytes) return;
+  const cause = `There is no room for a disk of ${sizeBytes} bytes: ${freeBytes} are free, ${promisedBytes} are promised.`;
+  throw new NoRoom([{ cause, mend: `Free space under ${imageDir}, or ask for a smaller disk.` }]);
+}
+
+function readRoom(imageDir: string, held: ReadonlySet<Lease>) {
   const store = statfsSync(imageDir);
   const freeBytes = store.bavail * store.bsize;
   let promisedBytes = 0;
   for (const { sizeBytes: promised, disk } of held) {
     promisedBytes += Math.max(0, promised - (disk ? allocatedBytes(disk.image) : 0));
   }
-  if (freeBytes - promisedBytes - sizeBytes >= FLOOR_BYTES) return;
-  const cause = `There is no room for a disk of ${sizeBytes} bytes: ${freeBytes} are free, ${promisedBytes} are promised.`;
-  throw new SandboxUnavailable([{ cause, mend: `Free space under ${imageDir}, or ask for a smaller disk.` }]);
+  return { roomBytes: freeBytes - promisedBytes - FLOOR_BYTES, freeBytes, promisedBytes };
 }
 
 async function mountImage(image: string, mountPoint: string, sizeBytes: number): Promise<Mounted> {

@@ -94,8 +94,13 @@ export class SandboxUnavailable extends Error {
   }
 }
 
+/** The refusal of a disk that there is no room for now; another try may find some. */
+export class NoRoom extends SandboxUnavailable {}
+
 export interface Driver extends AsyncDisposable {
   readonly name: "bubblewrap";
+  /** Room for more disks, bytes, were every disk in use filled; null where disks are memory. */
+  freeDiskBytes(): number | null;
   /** Whether this host can give everything, tried for real (a sandbox is made and ended), with cause and mend where not. */
   probe(): Promise<{ usable: boolean; problems: Problem[]; enforced: Enforced | null }>;
   /** Everything up to, not including, the command's exec. Throws SandboxUnavailable; leaves nothing behind when it throws. */

@@ -7,6 +7,7 @@ export {
   type Driver,
   type Enforced,
   type Exit,
+  NoRoom,
   type Problem,
   type Sandbox,
   type SandboxSpec,

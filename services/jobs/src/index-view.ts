@@ -2,14 +2,14 @@
 // read again from the truth, or compare-and-set against it.
 import type { DatabaseSync, SQLInputValue } from "node:sqlite";
 import type { Bus, Entry } from "@aether/bus";
-import { isTerminal, type JobState, requireBytes } from "@aether/contracts";
+import { type Capacity, isTerminal, type JobState, requireBytes } from "@aether/contracts";
 import { openView, type View } from "@aether/view";
 import { queueEndsAt, StoredJob } from "./job.ts";
 
 const layout = `
   CREATE TABLE job (
     id TEXT PRIMARY KEY, revision INTEGER, state TEXT, owner TEXT, intent_id TEXT, pool TEXT, priority INTEGER, created_at TEXT,
-    queued_at TEXT, not_before TEXT, queue_ends_at TEXT, cpus REAL, memory_bytes INTEGER, incarnation TEXT, attempt INTEGER,
+    queued_at TEXT, not_before TEXT, queue_ends_at TEXT, cpus REAL, memory_bytes INTEGER, disk_bytes INTEGER, incarnation TEXT, attempt INTEGER,
     secret_hash TEXT, claimed_at TEXT, ended_at TEXT, record TEXT) WITHOUT ROWID;
   CREATE INDEX by_queue ON job (pool, priority DESC, queued_at, id) WHERE state = 'queued';
   CREATE INDEX by_queue_end ON job (queue_ends_at) WHERE state = 'queued';
@@ -39,6 +39,7 @@ export interface Candidate {
   revision: number;
   cpus: number;
   memoryBytes: number;
+  diskBytes: number;
 }
 
 export interface Held {
@@ -54,7 +55,7 @@ export interface Held {
 export interface JobIndex extends AsyncDisposable {
   readonly view: View;
   list(filter: JobFilter): Entry<StoredJob>[];
-  queued(pools: readonly string[], free: { cpus: number; memoryBytes: number }, now: Date, limit: number): Candidate[];
+  queued(pools: readonly string[], free: Capacity, now: Date, limit: number): Candidate[];
   /** The earliest time at which a job that waits out its backoff may run. */
   nextDue(pools: readonly string[], now: Date): Date | null;
   queueTimeouts(now: Date, limit: number): string[];
@@ -107,7 +108,7 @@ function put(database: DatabaseSync, job: StoredJob, revision: number): void {
     for (const [key, value] of labels)
       prepare(database, "INSERT OR REPLACE INTO label VALUES (?, ?)").run(`${key}=${value}`, job.id);
   }
-  prepare(database, `INSERT OR REPLACE INTO job VALUES (${Array(19).fill("?").join(", ")})`).run(
+  prepare(database, `INSERT OR REPLACE INTO job VALUES (${Array(20).fill("?").join(", ")})`).run(
     job.id,
     revision,
     job.state,
@@ -121,6 +122,7 @@ function put(database: DatabaseSync, job: StoredJob, revision: number): void {
     queueEndsAt(job)?.toISOString() ?? null,
     resources.cpus ?? 0,
     requireBytes(resources.memory ?? 0),
+    requireBytes(resources.disk),
     isTerminal(job.state) ? null : job.incarnation,
     job.attempt,
     job.secret_hash,
@@ -149,12 +151,13 @@ function queries(database: DatabaseSync): Omit<JobIndex, "view" | typeof Symbol.
     },
     queued(pools, free, now, limit) {
       const rows = all(
-        `SELECT id, revision, cpus, memory_bytes FROM job WHERE state = 'queued' AND pool IN (${marks(pools)})
-         AND cpus <= ? AND memory_bytes <= ? AND (not_before IS NULL OR not_before <= ?)
+        `SELECT id, revision, cpus, memory_bytes, disk_bytes FROM job WHERE state = 'queued' AND pool IN (${marks(pools)})
+         AND cpus <= ? AND memory_bytes <= ? AND disk_bytes <= ? AND (not_before IS NULL OR not_before <= ?)
          ORDER BY priority DESC, queued_at, id LIMIT ?`,
         ...pools,
         free.cpus,
-        free.memoryBytes,
+        free.memory_bytes,
+        free.disk_bytes ?? Number.MAX_SAFE_INTEGER,
         now.toISOString(),
         limit,
       );
@@ -163,6 +166,7 @@ function queries(database: DatabaseSync): Omit<JobIndex, "view" | typeof Symbol.
         revision: Number(row.revision),
         cpus: Number(row.cpus),
         memoryBytes: Number(row.memory_bytes),
+        diskBytes: Number(row.disk_bytes),
       }));
     },
     nextDue(pools, now) {

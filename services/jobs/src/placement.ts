@@ -8,12 +8,14 @@ export type Free = Capacity;
 /** Candidates in the given order that fit together, at most `max`. */
 export function pick(candidates: readonly Candidate[], free: Free, max: number): Candidate[] {
   let { cpus, memory_bytes, slots } = free;
+  let diskBytes = free.disk_bytes ?? Number.POSITIVE_INFINITY;
   const chosen: Candidate[] = [];
   for (const candidate of candidates) {
     if (chosen.length >= max || slots < 1) break;
-    if (candidate.cpus > cpus || candidate.memoryBytes > memory_bytes) continue;
+    if (candidate.cpus > cpus || candidate.memoryBytes > memory_bytes || candidate.diskBytes > diskBytes) continue;
     cpus -= candidate.cpus;
     memory_bytes -= candidate.memoryBytes;
+    diskBytes -= candidate.diskBytes;
     slots--;
     chosen.push(candidate);
   }

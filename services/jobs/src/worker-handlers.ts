@@ -104,12 +104,7 @@ export function workerHandlers(parts: WorkerHandlerParts) {
     worker: string,
     incarnation: string,
   ): Promise<Claim[]> {
-    const candidates = index.queued(
-      asked.pools,
-      { cpus: asked.free.cpus, memoryBytes: asked.free.memory_bytes },
-      clock.now(),
-      asked.max * 2 + deciding.size,
-    );
+    const candidates = index.queued(asked.pools, asked.free, clock.now(), asked.max * 2 + deciding.size);
     const chosen = pick(
       candidates.filter(({ id }) => !deciding.has(id)),
       asked.free,

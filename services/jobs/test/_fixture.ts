@@ -111,7 +111,7 @@ export interface CountingWorker {
 function createWorker(bus: Bus): CountingWorker {
   const incarnation = createId("wrk");
   const envelope = () => ({ envelope: { request_id: createId("req") } });
-  const capacity = { cpus: 4, memory_bytes: 8 * 1024 ** 3, slots: 16 };
+  const capacity = { cpus: 4, memory_bytes: 8 * 1024 ** 3, disk_bytes: 64 * 1024 ** 3, slots: 16 };
   let beat = 0;
   return {
     bus,

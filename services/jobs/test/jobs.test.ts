@@ -97,22 +97,37 @@ describe.skipIf(missing)(`jobs${missing ? `: ${missing}` : ""}`, () => {
   });
 
   it("higher priority goes first, then the oldest, and what does not fit is passed over", async () => {
-    const [first, big, urgent] = [
+    const [first, big, wide, urgent] = [
       await submit(),
       await submit({ resources: { cpus: 8, memory: "64MiB" } }),
+      await submit({ resources: { disk: "65GiB" } }),
       await submit({ priority: 5 }),
     ];
     await waitFor(
       "the view",
       async () => (await fixture.call(listJobs, { min_revision: urgent.revision })).items.length > 0,
     );
-    const claims = await worker.claim({ max: 3 });
+    const claims = await worker.claim({ max: 4 });
     expect(claims.map((claimed) => claimed.job_id)).toEqual([urgent.id, first.id]);
     for (const claimed of claims) {
       await worker.report(claimed, running);
       await worker.report(claimed, ended(0));
     }
-    expect(await fixture.call(stopJob, { id: big.id })).toMatchObject({ state: "stopped", reason: "requested" });
+    for (const { id } of [big, wide])
+      expect(await fixture.call(stopJob, { id })).toMatchObject({ state: "stopped", reason: "requested" });
+  });
+
+  it("disks that fit one by one but not together are given one after the other", async () => {
+    const jobs = [await submit({ resources: { disk: "40GiB" } }), await submit({ resources: { disk: "40GiB" } })];
+    const revision = jobs[1]?.revision ?? 0;
+    await waitFor("the view", async () => (await fixture.call(listJobs, { min_revision: revision })).items.length > 0);
+    const claims = await worker.claim({ max: 2 });
+    expect(claims.map((claimed) => claimed.job_id)).toEqual([jobs[0]?.id]);
+    for (const claimed of [...claims, ...(await worker.claim())]) {
+      await worker.report(claimed, running);
+      await worker.report(claimed, ended(0));
+    }
+    expect((await get(jobs[1]?.id ?? "")).state).toBe("succeeded");
   });
 
   it("a stop reaches the worker with its next renewal, a kill overtakes it, and the end is as asked", async () => {

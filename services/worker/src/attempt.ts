@@ -17,6 +17,7 @@ import {
 import {
   type Driver,
   type Exit,
+  NoRoom,
   type Sandbox,
   type SandboxSpec,
   SandboxUnavailable,
@@ -171,6 +172,8 @@ async function prepare(claim: Claim, parts: AttemptParts, state: State, log: Log
   try {
     return await parts.driver.prepare(toSandboxSpec(claim));
   } catch (error) {
+    // What fitted when it was claimed may not fit any more: it goes back to the queue.
+    if (error instanceof NoRoom) return refuse("start_failed", error.message);
     if (error instanceof SandboxUnavailable) return refuse("sandbox_unavailable", error.message);
     log.error({ err: error }, "sandbox could not be prepared");
     return refuse("start_failed", error instanceof Error ? error.message : String(error));

@@ -46,7 +46,7 @@ export async function startWorker(
     }),
   );
   const driver = overrides.driver ?? stack.use(await startDriver(config, incarnation, log));
-  const capacity = capacityOf(config);
+  const capacity = capacityOf(config, driver);
   const attempts = new Map<string, Attempt>();
   const calls = createCalls(bus, incarnation, config);
   const probe = await driver.probe();
@@ -103,6 +103,7 @@ export async function startWorker(
   const offers = stack.use(
     startOffers({
       capacity,
+      freeDiskBytes: () => driver.freeDiskBytes(),
       claim: (free, waitMs) => calls.claim(free, waitMs),
       run: async (claim) => {
         const attempt = startAttempt(claim, parts);
@@ -161,10 +162,11 @@ function placesOf(config: PlaceConfig) {
   };
 }
 
-function capacityOf(config: WorkerConfig): Capacity {
+function capacityOf(config: WorkerConfig, driver: Driver): Capacity {
   return {
     cpus: config.AETHER_WORKER_CPUS ?? availableParallelism(),
     memory_bytes: config.AETHER_WORKER_MEMORY_BYTES ?? Math.floor(totalmem() * memoryShare),
+    disk_bytes: driver.freeDiskBytes(),
     slots: config.AETHER_WORKER_SLOTS,
   };
 }

@@ -6,6 +6,8 @@ import type { Logger } from "@aether/telemetry";
 
 export interface OfferParts {
   capacity: Capacity;
+  /** Room for more disks right now, without those of the jobs that run; null where disks are memory. */
+  freeDiskBytes(): number | null;
   claim(free: Capacity, waitMs: number): Promise<Claim[]>;
   /** Runs a claim; resolves when nothing of it is left. */
   run(claim: Claim): Promise<void>;
@@ -71,7 +73,7 @@ export function startOffers(parts: OfferParts): Offers {
       if (free.slots < 1 || free.cpus <= 0 || waiting.length > 0) return; // the end of a job offers again
       try {
         if (!parts.mayStart()) await pause(retryMs);
-        else take(await parts.claim({ ...free, slots: Math.max(0, free.slots) }, waitMs));
+        else take(await parts.claim({ ...free, disk_bytes: parts.freeDiskBytes() }, waitMs));
       } catch (error) {
         if (error instanceof ProblemError && error.slug === "conflict") return parts.onGone(error.message);
         parts.log.debug({ err: error }, "claim failed, trying again");
