@@ -9,6 +9,7 @@ import {
   type Claim,
   claimJobs,
   createId,
+  ProblemError,
   renewWorker,
   reportAttempt,
 } from "@aether/contracts";
@@ -26,6 +27,7 @@ const memoryShare = 0.8;
 const wardenSilenceMs = 3_000;
 /** How long an answer may take beyond its wait: an instance that died or stands is noticed, and another one asked, in time. */
 const renewMarginMs = 1_500;
+const retryMs = 200;
 
 /** Starts the worker; `onLost` is called once when this incarnation must not go on. */
 export async function startWorker(
@@ -61,7 +63,7 @@ export async function startWorker(
     for (const attempt of attempts.values()) {
       attempt.order("drop", 0);
       // Its end is told when nothing of it is left; what stays untold the reconciler finds out by itself.
-      void attempt.done.then(() => calls.report(attempt.claim, { event: "expired" })).catch(() => {});
+      void attempt.done.then(() => sayExpired(calls.report, attempt.claim));
     }
     onLost(why);
   }
@@ -135,6 +137,18 @@ export async function startWorker(
       await running.disposeAsync();
     },
   };
+}
+
+/** Until it is heard or this process ends: the connection may have been lost with the lease, and comes back first. */
+async function sayExpired(report: AttemptParts["report"], claim: Claim): Promise<void> {
+  for (;;) {
+    try {
+      return await report(claim, { event: "expired" });
+    } catch (error) {
+      if (error instanceof ProblemError && error.problem.status < 500) return;
+      await new Promise((resolve) => setTimeout(resolve, retryMs));
+    }
+  }
 }
 
 type PlaceConfig = Pick<WorkerConfig, "AETHER_WORKER_INSTANCE" | "AETHER_WORKER_STATE_DIR" | "AETHER_WORKER_RUN_DIR">;
