@@ -10,6 +10,7 @@ import { startGroups } from "./cgroups.ts";
 import { type Disks, deviceOf, startDisks } from "./disk.ts";
 import { type Problem, SandboxUnavailable } from "./driver.ts";
 import { type Device, type Groups, removeIfEmpty, type ThrottledDevice } from "./group.ts";
+import { SETPRIV } from "./launch.ts";
 import { incarnationFolders, makePassable } from "./places.ts";
 import { constantMounts, writeEtc } from "./root-file-system.ts";
 import { compileSeccomp } from "./seccomp.ts";
@@ -98,6 +99,9 @@ async function findBwrap(): Promise<{ bwrap: string; features: BwrapFeatures }> 
   const bwrap = bwrapPaths.find(isExecutable);
   if (!bwrap) {
     throw new SandboxUnavailable([{ cause: "bubblewrap is not installed.", mend: "Run: apt-get install bubblewrap" }]);
+  }
+  if (process.getuid?.() === 0 && !isExecutable(SETPRIV)) {
+    throw new SandboxUnavailable([{ cause: "setpriv is not installed.", mend: "Run: apt-get install util-linux" }]);
   }
   const { stdout, stderr } = await run(bwrap, ["--help"], { env: {} });
   return { bwrap, features: parseFeatures(stdout + stderr) };

@@ -13,19 +13,23 @@
 //
 // (--block-fd is no such gate: bwrap takes its end of file for a release.) The launcher's environment is constant; the
 // job's travels in the arguments and is set by bwrap for the final exec alone.
-import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
 import { Socket } from "node:net";
+import { constants } from "node:os";
 import type { Readable } from "node:stream";
+import { text } from "node:stream/consumers";
 import { setTimeout as delay } from "node:timers/promises";
-import { closeOnExecAll, createPipe, readAvailable } from "./native.ts";
+import { closeOnExecAll, createPipe } from "./native.ts";
 import { HOST_NAME } from "./root-file-system.ts";
+import { reapProcess, spawnProcess } from "./spawn.ts";
 
 const ARGUMENTS_FD = 3;
 const STATUS_FD = 4;
 const GATE_FD = 5;
 /** No sandbox is built sooner. */
 const FIRST_LOOK_MS = 2;
+/** Becomes the job's user before bwrap begins: to start a program under another uid, Node would have to fork. */
+export const SETPRIV = "/usr/bin/setpriv";
 const launcherEnvironment = { PATH: "/usr/bin:/bin" };
 /** The arguments that name the descriptors below. */
 export const descriptorArguments = [...["--json-status-fd", String(STATUS_FD)], ...["--seccomp", String(GATE_FD)]];
@@ -74,31 +78,37 @@ export async function launch(options: LaunchOptions): Promise<Launched> {
   };
   const argumentBytes = Buffer.from(options.arguments.map((text) => `${text}\0`).join(""));
   const pipes = openPipes(options.uid, argumentBytes.length);
-  const ends = createEnds([pipes.arguments.write, pipes.gate.write, pipes.status.read]);
-  const child = await spawnBwrap(options, [
-    ...[hold(openStdin(options)), hold(pipes.stdout.write), hold(pipes.stderr.write)],
-    ...[hold(pipes.arguments.read), hold(pipes.status.write), hold(pipes.gate.read)],
-  ]).catch((error: unknown) => {
+  const ends = createEnds([pipes.arguments.write, pipes.gate.write]);
+  let pid: number;
+  try {
+    pid = spawnBwrap(options, [
+      ...[hold(openStdin(options)), hold(pipes.stdout.write), hold(pipes.stderr.write)],
+      ...[hold(pipes.arguments.read), hold(pipes.status.write), hold(pipes.gate.read)],
+    ]);
+  } catch (error) {
     ends.close();
-    for (const { read } of [pipes.stdout, pipes.stderr]) closeSync(read);
+    for (const { read } of [pipes.stdout, pipes.stderr, pipes.status]) closeSync(read);
     throw error;
+  }
+  let isReaped = false;
+  const ended = waitForEnd(pid, openReadable(pipes.status.read)).finally(() => {
+    isReaped = true;
   });
-  const ended = waitForEnd(child.process, () => readAvailable(pipes.status.read));
   let init: number | null = null;
   return {
-    pid: child.pid,
+    pid,
     stdout: openReadable(pipes.stdout.read),
     stderr: openReadable(pipes.stderr.read),
     ended,
     build: async () => {
       ends.send(pipes.arguments.write, argumentBytes);
-      init = await waitUntilBuilt(child.pid, ended);
+      init = await waitUntilBuilt(pid, ended);
       return init !== null;
     },
     release: () => ends.send(pipes.gate.write, options.seccomp),
     findCommand: () => (init === null ? null : findFirstChild(init)),
     kill: () => {
-      child.process.kill("SIGKILL");
+      if (!isReaped) process.kill(pid, "SIGKILL");
     },
     close: ends.close,
   };
@@ -114,20 +124,19 @@ function openPipes(owner: number | null, argumentBytes: number) {
   };
 }
 
-async function spawnBwrap(options: LaunchOptions, stdio: number[]): Promise<{ process: ChildProcess; pid: number }> {
-  const identity = options.uid === null ? {} : { uid: options.uid, gid: options.uid };
-  const argv = ["--args", String(ARGUMENTS_FD), "--hostname", HOST_NAME, "--", ...options.command];
+/** In a session of its own: a Ctrl-C at this process's terminal is not the job's. */
+function spawnBwrap({ bwrap, uid, command }: LaunchOptions, descriptors: number[]): number {
+  const argv = ["--args", String(ARGUMENTS_FD), "--hostname", HOST_NAME, "--", ...command];
   closeOnExecAll();
-  // Detached: a Ctrl-C at this process's terminal is not the job's.
-  const process = spawn(options.bwrap, argv, {
-    stdio,
-    env: launcherEnvironment,
-    cwd: "/",
-    detached: true,
-    ...identity,
+  return spawnProcess({
+    command: uid === null ? [bwrap, ...argv] : [...becoming(uid), bwrap, ...argv],
+    descriptors,
+    environment: launcherEnvironment,
   });
-  if (process.pid !== undefined) return { process, pid: process.pid };
-  return new Promise((_resolve, reject) => process.once("error", reject));
+}
+
+function becoming(uid: number): [string, ...string[]] {
+  return [SETPRIV, "--reuid", String(uid), "--regid", String(uid), "--clear-groups", "--"];
 }
 
 /** The whole input is put into the pipe beforehand, so that nobody has to feed it. */
@@ -166,12 +175,15 @@ function createEnds(fds: readonly number[]) {
 }
 
 /** bwrap's end; its last document tells the command's exit code, and is missing when the command was never executed. */
-async function waitForEnd(child: ChildProcess, readStatus: () => string): Promise<LauncherExit> {
-  const exit = await new Promise<{ code: number | null; signal: string | null }>((resolve) =>
-    child.once("exit", (code, signal) => resolve({ code, signal })),
-  );
-  const reported = /"exit-code": (\d+)/.exec(readStatus());
-  return { ...exit, reportedCode: reported ? Number(reported[1]) : null };
+async function waitForEnd(pid: number, status: Readable): Promise<LauncherExit> {
+  // It holds the other end until it ends.
+  const reported = /"exit-code": (\d+)/.exec(await text(status));
+  const { code, signal } = await reapProcess(pid);
+  return { code, signal: signal === null ? null : nameOf(signal), reportedCode: reported ? Number(reported[1]) : null };
+}
+
+function nameOf(signal: number): string {
+  return Object.entries(constants.signals).find(([, number]) => number === signal)?.[0] ?? `SIG${signal}`;
 }
 
 /**

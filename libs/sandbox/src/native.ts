@@ -1,15 +1,12 @@
 // The few system calls that Node does not offer, through koffi. Every descriptor made here closes on exec, so that a
 // launcher inherits only what its caller names.
 import assert from "node:assert/strict";
-import { closeSync, fchownSync, readdirSync, readSync } from "node:fs";
+import { closeSync, fchownSync, readdirSync } from "node:fs";
 import koffi from "koffi";
 
 const O_CLOEXEC = 0o2000000;
 const F_SETFD = 2;
 const FD_CLOEXEC = 1;
-const F_SETFL = 4;
-const O_NONBLOCK = 0o4000;
-const AVAILABLE_BYTES = 4_096;
 const F_SETPIPE_SZ = 1031;
 const MFD_CLOEXEC = 1;
 const CLOSE_RANGE_CLOEXEC = 4;
@@ -45,18 +42,6 @@ export function createPipe(owner: number | null, capacityBytes = DEFAULT_PIPE_BY
     throw new Error(`a pipe of ${capacityBytes} bytes cannot be had: ${reason}`);
   }
   return { read, write };
-}
-
-/** What is in the pipe right now; never waits. */
-export function readAvailable(fd: number): string {
-  fcntl(fd, F_SETFL, O_NONBLOCK);
-  const buffer = Buffer.allocUnsafe(AVAILABLE_BYTES);
-  try {
-    return buffer.toString("latin1", 0, readSync(fd, buffer));
-  } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "EAGAIN") return "";
-    throw error;
-  }
 }
 
 /** A file in memory without a name. */
