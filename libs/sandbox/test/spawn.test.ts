@@ -34,11 +34,15 @@ describe("spawnProcess", () => {
   });
 
   it("starts a session of its own with every signal as by default", async () => {
+    const environment = { PATH: "/usr/bin:/bin" };
+    const { out } = await run("exec grep -E '^(SigBlk|SigIgn)' /proc/self/status", environment);
+    expect(out).toBe("SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
     // Node ignores SIGPIPE; a program that inherits that does not end when nobody reads.
-    const script =
-      "grep -E '^(SigBlk|SigIgn)' /proc/$$/status; test $(ps -o sid= -p $$) -eq $$ && echo leader; kill -PIPE $$";
-    const { out, exit } = await run(script, { PATH: "/usr/bin:/bin" });
-    expect(out).toBe("SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\nleader\n");
+    const { out: leader, exit } = await run(
+      "test $(ps -o sid= -p $$) -eq $$ && echo leader; kill -PIPE $$",
+      environment,
+    );
+    expect(leader).toBe("leader\n");
     expect(exit).toEqual({ code: null, signal: 13 });
   });
 
