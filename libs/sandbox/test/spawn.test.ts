@@ -39,8 +39,7 @@ describe("spawnProcess", () => {
     expect(out).toBe("SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
     // Node ignores SIGPIPE; a program that inherits that does not end when nobody reads.
     const { out: leader, exit } = await run(
-      "test $(ps -o sid= -p $$) -eq $$ && echo leader; kill -PIPE $$",
-      environment,
+      "read -r pid name state parent group session rest < /proc/$$/stat; test $session -eq $$ && echo leader; kill -PIPE $$",
     );
     expect(leader).toBe("leader\n");
     expect(exit).toEqual({ code: null, signal: 13 });
