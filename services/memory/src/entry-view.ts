@@ -6,7 +6,15 @@ import type { TailMessage } from "@aether/bus";
 import { type listEntries, type Request, trustLevels } from "@aether/contracts";
 import { cutDocument, cutNote } from "./cut.ts";
 import { dateText } from "./dates.ts";
-import { type EntryFacts, parseRecord, type StoredEntry, sameness, type Tombstone, toFacts } from "./record.ts";
+import {
+  type EntryFacts,
+  parseRecord,
+  type StoredEntry,
+  sameness,
+  type Tombstone,
+  titleOf,
+  toFacts,
+} from "./record.ts";
 
 /** A passage's row is the sequence of its message and its number in it: the same in every file made from the stream. */
 const passagesMax = 2 ** 18;
@@ -58,6 +66,9 @@ export function applyMessage(database: DatabaseSync, { data, sequence }: TailMes
 /** Puts an entry into the tables, and takes the one whose place it takes out of the index. */
 export function putEntry(database: DatabaseSync, entry: StoredEntry, sequence: number): void {
   const { id, labels } = entry;
+  // An entry is accepted once, and what was forgotten stays forgotten.
+  if (prepare(database, "SELECT 1 FROM entry WHERE id = ?1 UNION ALL SELECT 1 FROM forgotten WHERE id = ?1").get(id))
+    return;
   run(
     database,
     `INSERT INTO entry VALUES (${Array(14).fill("?").join(", ")})`,
@@ -67,6 +78,8 @@ export function putEntry(database: DatabaseSync, entry: StoredEntry, sequence: n
   );
   for (const [key, value] of Object.entries(labels))
     run(database, "INSERT INTO label VALUES (?, ?)", `${key}=${value}`, id);
+  // A title that the text begins with would only count its words twice.
+  const title = entry.title === titleOf(entry.text) ? "" : entry.title;
   const chain = entry.thread === null ? id : `thread:${entry.thread}`;
   const passages = entry.kind === "note" ? cutNote(entry.text) : cutDocument(entry.text);
   for (const [part, { headings, text, lines, bytes }] of passages.entries()) {
@@ -75,7 +88,7 @@ export function putEntry(database: DatabaseSync, entry: StoredEntry, sequence: n
     run(
       database,
       "INSERT INTO passage_text (rowid, title, body, author, date) VALUES (?, ?, ?, ?, ?)",
-      ...[row, [entry.title, ...headings].join(" \n"), text, entry.author, dateText(entry.valid_from)],
+      ...[row, [title, ...headings].join(" \n"), text, entry.author, dateText(entry.valid_from)],
     );
   }
   if (entry.supersedes) supersede(database, entry.supersedes, { by: id, at: entry.valid_from });
@@ -126,6 +139,7 @@ export function entryQueries(database: DatabaseSync) {
       const row = one("SELECT * FROM entry WHERE id = ?", id);
       return row ? toRow(row) : null;
     },
+    isForgotten: (id: string) => one("SELECT 1 FROM forgotten WHERE id = ?", id) !== undefined,
     /** The current entry that says the same. */
     same(entry: StoredEntry, now: string): string | null {
       const row = one(

@@ -62,8 +62,8 @@ export function memoryHandlers({ store, shelves, sources, clock }: HandlerParts)
           sources,
         );
         return await shelves.use(asked.owner, async (shelf) => {
-          const { entry, sequence } = await shelf.write(() => settle(asked, shelf, now));
-          return present(shelf, toFacts(entry), sequence);
+          const { facts, sequence, ...superseded } = await shelf.write(asked.id, () => settle(asked, shelf, now));
+          return toPublic(facts, { revision: sequence, ...superseded });
         });
       },
     }),

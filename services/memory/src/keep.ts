@@ -51,7 +51,6 @@ export async function draft(asked: Asked, writer: Writer, reader: SourceReader):
 
 /** Holds a draft against what its owner keeps; throws ProblemError where it may not be kept. */
 export function settle(entry: StoredEntry, { queries }: Shelf, now: Date): StoredEntry {
-  if (queries.get(entry.id)) return entry; // a retry: it is stored
   const same = queries.same(entry, now.toISOString());
   if (same) throw new ProblemError("conflict", { detail: `${same} says the same` });
   const lineage = [...entry.derived_from, ...(entry.supersedes ? [entry.supersedes] : [])].filter((id) =>

@@ -13,7 +13,7 @@ export interface Weights {
   date: number;
 }
 
-export const usualWeights: Weights = { context: 0.25, thread: 0.1, author: 1.5, date: 1.5 };
+export const usualWeights: Weights = { context: 0.25, thread: 0.3, author: 1.5, date: 1.5 };
 
 /** A passage that may be an answer. */
 export interface Candidate {

@@ -39,7 +39,7 @@ type Query = Pick<
 >;
 
 const foundMax = 200;
-const columnWeights = [2, 1, 1, 0.5] as const;
+const columnWeights = [2, 1, 0.3, 0.25] as const;
 
 /** Answers the best passages, and what else the question was understood to name. */
 export async function search(query: Query, options: SearchOptions): Promise<{ named: Named; hits: Hit[] }> {

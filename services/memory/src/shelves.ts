@@ -5,9 +5,9 @@ import { join } from "node:path";
 import type { Bus } from "@aether/bus";
 import { ProblemError } from "@aether/contracts";
 import { openView, type View } from "@aether/view";
-import { applyMessage, createLayout, entryQueries } from "./entry-view.ts";
+import { applyMessage, createLayout, type EntryRow, entryQueries } from "./entry-view.ts";
 import type { Reader, SqlRow, SqlValue } from "./reader.ts";
-import type { StoredEntry } from "./record.ts";
+import { type StoredEntry, toFacts } from "./record.ts";
 import { memoryStream, ownerToken, type Store, subjectOf } from "./store.ts";
 
 export interface Shelf {
@@ -16,8 +16,8 @@ export interface Shelf {
   readonly queries: ReturnType<typeof entryQueries>;
   /** Reads off the event loop. */
   read(sql: string, ...values: SqlValue[]): Promise<SqlRow[]>;
-  /** Stores what `decide` makes of what the owner keeps at that moment; answers its sequence. */
-  write(decide: () => StoredEntry): Promise<{ entry: StoredEntry; sequence: number }>;
+  /** Stores what `decide` makes of what the owner keeps at that moment, once for each id; answers what is stored. */
+  write(id: string, decide: () => StoredEntry): Promise<EntryRow>;
   /** Leaves nothing of what was forgotten in the file and its log; false where somebody reads just now. */
   scrub(): Promise<boolean>;
 }
@@ -119,8 +119,8 @@ async function openShelf(options: ShelvesOptions, owner: string): Promise<Shelf>
     view,
     queries: entryQueries(view.database),
     read: (sql, ...values) => options.reader.all(file, sql, ...values),
-    write(decide) {
-      const written = last.then(() => append(options.store, shelf, decide));
+    write(id, decide) {
+      const written = last.then(() => append(options.store, shelf, id, decide));
       last = written.catch(() => {});
       return written;
     },
@@ -133,16 +133,17 @@ async function openShelf(options: ShelvesOptions, owner: string): Promise<Shelf>
   return shelf;
 }
 
-async function append(store: Store, { owner, view }: Shelf, decide: () => StoredEntry) {
+async function append(store: Store, shelf: Shelf, id: string, decide: () => StoredEntry): Promise<EntryRow> {
+  const { owner, view, queries } = shelf;
   for (let tries = 0; tries < triesMax; tries++) {
+    const stored = queries.get(id); // by a try whose answer was lost, or by an earlier request with the same key
+    if (stored) return stored;
+    if (queries.isForgotten(id)) throw new ProblemError("conflict", { detail: "it was kept, and forgotten since" });
     const entry = decide();
     const sequence = await store.append(entry, view.sequence);
-    if (sequence !== null) {
-      // What is answered can be found: the next read and the next write see it.
-      await view.reach(sequence, reachMs);
-      return { entry, sequence };
-    }
-    await view.reach(await store.lastOf(owner), reachMs);
+    // What is answered can be found: the next read and the next write see it.
+    await view.reach(sequence ?? (await store.lastOf(owner)), reachMs);
+    if (sequence !== null) return { facts: toFacts(entry), sequence, supersededBy: null, supersededAt: null };
   }
   throw new ProblemError("unavailable", { detail: "this memory changes too often right now", retry_after_ms: 200 });
 }

@@ -53,10 +53,9 @@ export function openStore(bus: Bus): Store {
       try {
         return await appendMessage(bus, subject, data, lastSequence, subjectOf(entry.owner, "*"));
       } catch (error) {
-        // Stored by a try whose answer was lost, or by an earlier request with the same key: it is the same entry.
-        const stored = await find(subject).catch(() => null);
-        if (stored) return stored.sequence;
         if (error instanceof RevisionConflict) return null;
+        const stored = await find(subject).catch(() => null); // the answer may be all that was lost
+        if (stored) return stored.sequence;
         throw toProblem(error);
       }
     },
