@@ -37,6 +37,7 @@ export function createLayout(tokenizer = "porter unicode61 remove_diacritics 2")
   CREATE TABLE passage (
     row INTEGER PRIMARY KEY, id TEXT, chain TEXT, line_from INTEGER, line_to INTEGER, byte_from INTEGER, byte_to INTEGER);
   CREATE INDEX passage_by_chain ON passage (chain, row);
+  CREATE TABLE vector (row INTEGER, model TEXT, digest TEXT, data BLOB, PRIMARY KEY (row, model)) WITHOUT ROWID;
   CREATE VIRTUAL TABLE passage_text USING fts5 (title, body, author, date, tokenize = '${tokenizer}');
   INSERT INTO passage_text (passage_text, rank) VALUES ('secure-delete', 1);`;
 }
@@ -105,6 +106,7 @@ function dropPassages(database: DatabaseSync, id: string): void {
   const rows = [Number(sequence) * passagesMax, (Number(sequence) + 1) * passagesMax - 1];
   run(database, "DELETE FROM passage_text WHERE rowid BETWEEN ? AND ?", ...rows);
   run(database, "DELETE FROM passage WHERE row BETWEEN ? AND ?", ...rows);
+  run(database, "DELETE FROM vector WHERE row BETWEEN ? AND ?", ...rows);
 }
 
 /** Takes every word of an entry out; which message is still to be erased is remembered where this file has seen it. */
@@ -162,6 +164,21 @@ export function entryQueries(database: DatabaseSync) {
         .all()
         .map((row) => ({ id: String(row.id), sequence: Number(row.erase) })),
     erased: (id: string) => run(database, "UPDATE forgotten SET erase = NULL WHERE id = ?", id),
+    withoutVector: (model: string, after: number, limit: number): { row: number; text: string }[] =>
+      prepare(
+        database,
+        `SELECT t.rowid AS row, t.title || char(10) || t.body AS text FROM passage_text t
+         WHERE t.rowid > ? AND NOT EXISTS (SELECT 1 FROM vector v WHERE v.row = t.rowid AND v.model = ?) ORDER BY t.rowid LIMIT ?`,
+      )
+        .all(after, model, limit)
+        .map((row) => ({ row: Number(row.row), text: String(row.text) })),
+    /** Keeps a passage's vector, unless the passage is gone. */
+    putVector: ({ row, model, digest, data }: { row: number; model: string; digest: string; data: Uint8Array }) =>
+      run(
+        database,
+        "INSERT OR REPLACE INTO vector SELECT row, ?, ?, ? FROM passage WHERE row = ?",
+        ...[model, digest, data, row],
+      ),
     list(request: Request<typeof listEntries>, now: string): EntryRow[] {
       const { where, values } = toFilter(request, request.superseded ? null : now);
       if (!request.superseded) where.push("e.superseded_by IS NULL");

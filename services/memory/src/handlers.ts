@@ -19,15 +19,18 @@ import { forget } from "./forget.ts";
 import { draft, settle } from "./keep.ts";
 import { placeOfLines } from "./places.ts";
 import { type EntryFacts, toFacts, toPublic } from "./record.ts";
-import { search } from "./search.ts";
+import { type Filter, search } from "./search.ts";
 import type { Shelf, Shelves } from "./shelves.ts";
 import type { SourceReader } from "./source.ts";
 import type { Found, Store } from "./store.ts";
+import type { Vectors } from "./vectors.ts";
 
 export interface HandlerParts {
   store: Store;
   shelves: Shelves;
   sources: SourceReader;
+  /** Null where nobody makes vectors. */
+  vectors: Vectors | null;
   clock: { now(): Date };
 }
 
@@ -35,7 +38,7 @@ export interface HandlerParts {
 const pageMaxBytes = 512 * 1024;
 const quoteMaxBytes = 4 * 1024;
 
-export function memoryHandlers({ store, shelves, sources, clock }: HandlerParts) {
+export function memoryHandlers({ store, shelves, sources, vectors, clock }: HandlerParts) {
   const load = async ({ id }: { id: string }) => {
     const found = await store.find(id);
     if (!found) return null;
@@ -63,6 +66,7 @@ export function memoryHandlers({ store, shelves, sources, clock }: HandlerParts)
         );
         return await shelves.use(asked.owner, async (shelf) => {
           const { facts, sequence, ...superseded } = await shelf.write(asked.id, () => settle(asked, shelf, now));
+          vectors?.fill(shelf);
           return toPublic(facts, { revision: sequence, ...superseded });
         });
       },
@@ -127,9 +131,17 @@ export function memoryHandlers({ store, shelves, sources, clock }: HandlerParts)
     const startedAt = performance.now();
     // What nobody vouches for reaches a person, who sees what it is, and no program that does not ask for it.
     const least = request.min_trust ?? (call.principal.type === "User" ? "untrusted" : "tool");
-    return await shelves.use(ownerOf(request.owner, call), async ({ queries, read }) => {
-      const options = { read, now: clock.now(), authors: queries.authors(), leastTrust: trustLevels.indexOf(least) };
-      const { named, hits } = await search(request, options);
+    return await shelves.use(ownerOf(request.owner, call), async (shelf) => {
+      const near = vectors ? (filter: Filter) => vectors.near(shelf, request.q, filter) : undefined;
+      const { read, queries } = shelf;
+      const options = {
+        read,
+        near,
+        now: clock.now(),
+        authors: queries.authors(),
+        leastTrust: trustLevels.indexOf(least),
+      };
+      const { named, mode, hits } = await search(request, options);
       const cited = hits.map(({ facts, quote, lines, bytes }) => ({ facts, quote, lines, bytes }));
       const citations = await cite(cited, call.principal, sources);
       const results = hits.flatMap(({ facts, score, explain, snippet }, i) => {
@@ -139,7 +151,7 @@ export function memoryHandlers({ store, shelves, sources, clock }: HandlerParts)
         return { ...entry, snippet, score, explain, citation };
       });
       const took_ms = Math.round((performance.now() - startedAt) * 100) / 100;
-      return { query: request.q, mode: "lexical", took_ms, understood: named, results };
+      return { query: request.q, mode, took_ms, understood: named, results };
     });
   }
 }

@@ -9,8 +9,11 @@ import { createReader } from "./reader.ts";
 import { createShelves } from "./shelves.ts";
 import { createOwnFileReader, type SourceReader } from "./source.ts";
 import { openStore } from "./store.ts";
+import { createVectors, type Embedder } from "./vectors.ts";
 
 export { MemoryConfig } from "./config.ts";
+export type { SourceReader } from "./source.ts";
+export type { Embedder } from "./vectors.ts";
 
 const version = "0.1.0";
 
@@ -18,6 +21,8 @@ export interface MemoryOverrides {
   bus?: Bus;
   /** Reads sources on behalf of others than the user that this process runs as. */
   sources?: SourceReader;
+  /** Makes texts comparable by meaning; without one, search goes by words. */
+  embedder?: Embedder;
   clock?: { now(): Date };
 }
 
@@ -38,14 +43,17 @@ export async function startMemory(
     );
   const store = openStore(bus);
   const reader = stack.use(createReader());
+  const vectors = overrides.embedder ? createVectors(overrides.embedder, log) : null;
   const shelves = stack.use(
     createShelves({
       ...{ bus, store, reader, dir: config.AETHER_MEMORY_VIEWS_DIR },
-      tend: (shelf) =>
-        tend(shelf, store, clock.now()).catch((error: unknown) => {
+      tend: (shelf) => {
+        vectors?.fill(shelf);
+        return tend(shelf, store, clock.now()).catch((error: unknown) => {
           // The words are hidden already; the next look erases them.
           log.warn({ err: error }, "what has expired or was forgotten is not erased yet");
-        }),
+        });
+      },
     }),
   );
   const health = handler(healthOperation("memory"), { handle: async () => ({ version, degraded: [] }) });
@@ -56,7 +64,7 @@ export async function startMemory(
       description: "Notes and documents, found again with their source",
       idempotency: true,
       handlers: [
-        ...memoryHandlers({ store, shelves, sources: overrides.sources ?? createOwnFileReader(), clock }),
+        ...memoryHandlers({ store, shelves, vectors, sources: overrides.sources ?? createOwnFileReader(), clock }),
         health,
       ],
     }),

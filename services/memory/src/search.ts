@@ -17,8 +17,8 @@ export interface SearchOptions {
   authors: readonly string[];
   /** The least trusted that may come out, as its place among the levels. */
   leastTrust: number;
-  /** Rows that are near in meaning, the nearest first; null where nobody knows. */
-  near?: readonly number[] | null;
+  /** Rows that pass the filter and are near in meaning, the nearest first; null where nobody knows. */
+  near?: ((filter: Filter) => Promise<readonly number[] | null>) | undefined;
   weights?: Weights;
   /** Weights of title, body, author and date. */
   columns?: readonly [number, number, number, number];
@@ -38,22 +38,31 @@ type Query = Pick<
   "q" | "k" | "kind" | "author" | "thread" | "label" | "intent_id" | "job_id" | "after" | "before"
 >;
 
+export interface Found {
+  named: Named;
+  mode: "lexical" | "hybrid";
+  hits: Hit[];
+}
+
 const foundMax = 200;
 const columnWeights = [2, 1, 0.3, 0.25] as const;
 
 /** Answers the best passages, and what else the question was understood to name. */
-export async function search(query: Query, options: SearchOptions): Promise<{ named: Named; hits: Hit[] }> {
+export async function search(query: Query, options: SearchOptions): Promise<Found> {
   const named = toNamed(query.q, options);
   const match = toMatch(toTerms(query.q, options.stops));
   const filter = toFilter({ ...query, leastTrust: options.leastTrust }, options.now.toISOString());
   filter.where.push("e.at <= ?");
   filter.values.push(options.now.toISOString());
-  const found = match === null ? [] : await find(match, filter, options);
-  const candidates = await addBeside(found, filter, options);
+  const [found, near] = await Promise.all([
+    match === null ? [] : find(match, filter, options),
+    options.near?.(filter) ?? null,
+  ]);
+  const candidates = await addBeside(found, near ?? [], filter, options);
   const best = rank(candidates, named, options.weights ?? usualWeights)
     .filter(({ score }) => score > 0)
     .slice(0, query.k);
-  return { named, hits: await describe(best, match, options.read) };
+  return { named, mode: near ? "hybrid" : "lexical", hits: await describe(best, match, options.read) };
 }
 
 function toNamed(question: string, { authors, now }: SearchOptions): Named {
@@ -62,7 +71,7 @@ function toNamed(question: string, { authors, now }: SearchOptions): Named {
   return { author: namedAuthor(question, authors), after: time(range?.fromMs), before: time(range?.toMs) };
 }
 
-type Filter = ReturnType<typeof toFilter>;
+export type Filter = ReturnType<typeof toFilter>;
 const isOf = (filter: Filter) => filter.where.join(" AND ");
 
 async function find(
@@ -80,10 +89,15 @@ async function find(
 }
 
 /** The hits with the rows beside each, and those rows themselves where the filters let them pass. */
-async function addBeside(found: readonly SqlRow[], filter: Filter, options: SearchOptions): Promise<Candidate[]> {
-  const near = new Map((options.near ?? []).map((row, index) => [row, index + 1]));
+async function addBeside(
+  found: readonly SqlRow[],
+  nearest: readonly number[],
+  filter: Filter,
+  options: SearchOptions,
+): Promise<Candidate[]> {
+  const near = new Map(nearest.map((row, index) => [row, index + 1]));
   const hits = new Map(found.map((row) => [Number(row.row), Number(row.bm25)]));
-  const rows = JSON.stringify([...new Set([...hits.keys(), ...near.keys()])]);
+  const rows = JSON.stringify([...hits.keys()]);
   const step = (order: "<" | ">", direction: "DESC" | "ASC", offset: 0 | 1) =>
     `(SELECT n.row FROM passage n WHERE n.chain = p.chain AND n.row ${order} p.row ORDER BY n.row ${direction} LIMIT 1 OFFSET ${offset})`;
   const beside = await options.read(
