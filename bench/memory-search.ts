@@ -12,6 +12,8 @@ import { type Figure, rate, time } from "./measure.ts";
 
 const entries = 100_000;
 const words = 40_000;
+/** The most frequent words are stop words. */
+const stopped = 50;
 const owner = `user:${process.getuid?.() ?? 0}`;
 const authors = ["ada", "ben", "cara", "dov", "emil", "fay"];
 
@@ -73,7 +75,7 @@ function sentence(random: (below: number) => number, length: number): string {
   const stops = ["the", "a", "to", "of", "and", "in", "was", "is", "it", "on"];
   const word = () => {
     if (random(3) === 0) return stops[random(stops.length)];
-    const rank = Math.floor(words ** (random(1_000_000) / 1_000_000));
+    const rank = Math.floor(stopped * (words / stopped) ** (random(1_000_000) / 1_000_000));
     return `${rank.toString(36).replaceAll(/\d/g, (digit) => "aeioustrnl"[Number(digit)] ?? "x")}w`;
   };
   return `${Array.from({ length }, word).join(" ")}.`;

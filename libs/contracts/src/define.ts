@@ -57,6 +57,8 @@ export interface Operation<
   readonly retry: "safe" | "with-key";
   /** The id of what it makes: chosen before the act, so that a retry with the same Idempotency-Key makes the same one. */
   readonly creates?: "job" | "mem";
+  /** `again`: the answer may hold what is to be forgotten, so none is kept; a retry does the act again under the same id. */
+  readonly replay?: "again";
   /** How long a caller waits for the reply, milliseconds; the request deadline where absent. */
   readonly timeoutMs?: number;
 }

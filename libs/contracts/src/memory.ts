@@ -182,6 +182,7 @@ export const addEntry = defineOperation({
   callers: ["gateway"],
   retry: "with-key",
   creates: "mem",
+  replay: "again",
 });
 
 export const getEntry = defineOperation({

@@ -104,7 +104,7 @@ function dropPassages(database: DatabaseSync, id: string): void {
   const sequence = prepare(database, "SELECT sequence FROM entry WHERE id = ?").get(id)?.sequence;
   if (sequence === undefined) return;
   const rows = [Number(sequence) * passagesMax, (Number(sequence) + 1) * passagesMax - 1];
-  run(database, "DELETE FROM passage_text WHERE rowid BETWEEN ? AND ?", ...rows);
+  run(database, "DELETE FROM passage_text WHERE rowid IN (SELECT row FROM passage WHERE row BETWEEN ? AND ?)", ...rows);
   run(database, "DELETE FROM passage WHERE row BETWEEN ? AND ?", ...rows);
   run(database, "DELETE FROM vector WHERE row BETWEEN ? AND ?", ...rows);
 }
@@ -152,7 +152,15 @@ export function entryQueries(database: DatabaseSync) {
       return row ? String(row.id) : null;
     },
     authors: (): string[] =>
-      prepare(database, "SELECT DISTINCT author FROM entry WHERE superseded_by IS NULL LIMIT 1000")
+      // From one to the next in the index: DISTINCT would read all of it.
+      prepare(
+        database,
+        `WITH RECURSIVE known (author) AS (
+           SELECT min(author) FROM entry WHERE superseded_by IS NULL
+           UNION ALL SELECT (SELECT min(author) FROM entry WHERE superseded_by IS NULL AND author > known.author)
+           FROM known WHERE author IS NOT NULL LIMIT 1000)
+         SELECT author FROM known WHERE author IS NOT NULL`,
+      )
         .all()
         .map((row) => String(row.author)),
     expired: (now: string, limit: number): { id: string; sequence: number }[] =>
@@ -167,8 +175,8 @@ export function entryQueries(database: DatabaseSync) {
     withoutVector: (model: string, after: number, limit: number): { row: number; text: string }[] =>
       prepare(
         database,
-        `SELECT t.rowid AS row, t.title || char(10) || t.body AS text FROM passage_text t
-         WHERE t.rowid > ? AND NOT EXISTS (SELECT 1 FROM vector v WHERE v.row = t.rowid AND v.model = ?) ORDER BY t.rowid LIMIT ?`,
+        `SELECT p.row, t.title || char(10) || t.body AS text FROM passage p CROSS JOIN passage_text t ON t.rowid = p.row
+         WHERE p.row > ? AND NOT EXISTS (SELECT 1 FROM vector v WHERE v.row = p.row AND v.model = ?) ORDER BY p.row LIMIT ?`,
       )
         .all(after, model, limit)
         .map((row) => ({ row: Number(row.row), text: String(row.text) })),

@@ -74,18 +74,24 @@ function toNamed(question: string, { authors, now }: SearchOptions): Named {
 export type Filter = ReturnType<typeof toFilter>;
 const isOf = (filter: Filter) => filter.where.join(" AND ");
 
+/** The best hits that pass the filter. */
 async function find(
   match: string,
   filter: Filter,
   { read, columns = columnWeights }: SearchOptions,
 ): Promise<SqlRow[]> {
-  return read(
-    `SELECT p.row, p.chain, e.author, e.at, -bm25(passage_text, ${columns.join(", ")}) AS bm25
-     FROM passage_text t CROSS JOIN passage p ON p.row = t.rowid CROSS JOIN entry e ON e.id = p.id
-     WHERE passage_text MATCH ? AND ${isOf(filter)} ORDER BY bm25 DESC, p.row DESC LIMIT ${foundMax}`,
-    match,
-    ...(filter.values as SqlValue[]),
-  );
+  const query = (from: string, where: string, select: string) =>
+    `SELECT p.row, p.chain, e.author, e.at, t.bm25${select} FROM (${from}) t
+     CROSS JOIN passage p ON p.row = t.row CROSS JOIN entry e ON e.id = p.id
+     ${where} ORDER BY t.bm25 DESC, t.row DESC`;
+  const all = `SELECT rowid AS row, -bm25(passage_text, ${columns.join(", ")}) AS bm25 FROM passage_text WHERE passage_text MATCH ?`;
+  const values = filter.values as SqlValue[];
+  // Where nearly everything passes, only the best are looked up, and not all that match.
+  const best = `${all} ORDER BY bm25 DESC, rowid DESC LIMIT ${2 * foundMax}`;
+  const looked = await read(query(best, "", `, (${isOf(filter)}) AS passes`), ...values, match);
+  const passing = looked.filter(({ passes }) => passes === 1).slice(0, foundMax);
+  if (looked.length < 2 * foundMax || passing.length === foundMax) return passing;
+  return read(`${query(all, `WHERE ${isOf(filter)}`, "")} LIMIT ${foundMax}`, match, ...values);
 }
 
 /** The hits with the rows beside each, and those rows themselves where the filters let them pass. */
@@ -146,7 +152,8 @@ async function describe(best: readonly Ranked[], match: string | null, read: Rea
   const snippets = new Map<number, string>();
   for (const { row, explain } of match === null ? [] : best) {
     if (explain.bm25 === null) continue;
-    const sql = `SELECT snippet(passage_text, 1, '<mark>', '</mark>', '…', 40) AS snippet FROM passage_text WHERE passage_text MATCH ? AND rowid = ?`;
+    // A number is bound as a float, which FTS5 looks for in every row.
+    const sql = `SELECT snippet(passage_text, 1, '<mark>', '</mark>', '…', 40) AS snippet FROM passage_text WHERE passage_text MATCH ? AND rowid = CAST(? AS INTEGER)`;
     const [marked] = await read(sql, match ?? "", row);
     if (marked) snippets.set(row, String(marked.snippet));
   }

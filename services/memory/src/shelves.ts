@@ -55,7 +55,6 @@ export function createShelves(options: ShelvesOptions): Shelves {
   const shelves = new Map<string, Kept>();
 
   const close = async (owner: string, { opening }: Kept) => {
-    shelves.delete(owner);
     const shelf = await opening.catch(() => null);
     if (!shelf) return;
     await options.reader.release(shelfFile(options.dir, owner));
@@ -68,13 +67,18 @@ export function createShelves(options: ShelvesOptions): Shelves {
     for (const [owner, kept] of unused) {
       if (shelves.size <= keep && performance.now() - kept.usedAt < unusedForMs) continue;
       shelves.delete(owner);
-      closing = closing.then(() => close(owner, kept));
+      closing = closing
+        .then(() => close(owner, kept))
+        .catch((error: unknown) => options.bus.log.warn({ err: error }, "a view was not closed well"));
     }
   };
-  const look = setInterval(() => {
+  let isEnding = false;
+  let look = setTimeout(lookAfter, lookMs).unref();
+  async function lookAfter(): Promise<void> {
     closeIdle(openMax, idleMs);
-    for (const owner of shelves.keys()) void use(owner, options.tend, false).catch(() => {});
-  }, lookMs).unref();
+    for (const owner of [...shelves.keys()]) await use(owner, options.tend, false).catch(() => {});
+    if (!isEnding) look = setTimeout(lookAfter, lookMs).unref();
+  }
 
   async function use<T>(owner: string, act: (shelf: Shelf) => Promise<T>, counts = true): Promise<T> {
     let kept = shelves.get(owner);
@@ -97,7 +101,8 @@ export function createShelves(options: ShelvesOptions): Shelves {
   return {
     use,
     async [Symbol.asyncDispose]() {
-      clearInterval(look);
+      isEnding = true;
+      clearTimeout(look);
       await closing;
       for (const [owner, kept] of shelves) await close(owner, kept);
     },

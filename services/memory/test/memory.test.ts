@@ -281,13 +281,16 @@ describe.skipIf(missing)(`memory${missing ? `: ${missing}` : ""}`, () => {
 
   it("forgetting leaves not a byte of it, in the stream or in the view, and is told again when asked again", async () => {
     const secret = "xylophonequokka";
-    const made = await note(`The ${secret} lies there.`, { title: `About ${secret}`, labels: { of: secret } });
+    const about = { title: `About ${secret}`, labels: { of: secret }, author: secret, thread: secret };
+    const made = await note(`The ${secret} lies there.`, about, { idempotencyKey: "forgettable" });
     await note("A neighbour that stays.");
     expect((await find(secret)).results).toHaveLength(1);
     const gone = await fixture.call(forgetEntry, { id: made.id });
     expect(gone).toMatchObject({ id: made.id, forgotten_by: "user:1000" });
     expect(await fixture.call(forgetEntry, { id: made.id })).toEqual(gone);
     expect((await find(secret)).results).toEqual([]);
+    const retry = note(`The ${secret} lies there.`, about, { idempotencyKey: "forgettable" });
+    await expect(retry).rejects.toMatchObject({ slug: "conflict" });
     await expect(fixture.call(getEntry, { id: made.id })).rejects.toMatchObject({ slug: "not-found" });
     const places = [join(fixture.nats.keysDir, "../store"), join(fixture.folder, "views")];
     for (const place of places) expect(filesWith(place, secret), place).toEqual([]);
