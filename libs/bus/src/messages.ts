@@ -6,7 +6,8 @@ import { headers, type Msg } from "@nats-io/transport-node";
 import { isWrongSequence, RevisionConflict } from "./bucket.ts";
 import type { Bus } from "./connection.ts";
 
-const noMessageFound = 10057;
+/** There is none any more, or never was. */
+const goneCodes: readonly number[] = [10057, 10043];
 
 export interface StoredMessage {
   sequence: number;
@@ -46,7 +47,7 @@ export async function eraseMessage(bus: Bus, stream: string, sequence: number): 
   try {
     return await bus.jsm.streams.deleteMessage(stream, sequence, true);
   } catch (error) {
-    if (error instanceof JetStreamApiError && error.code === noMessageFound) return false;
+    if (error instanceof JetStreamApiError && goneCodes.includes(error.code)) return false;
     throw error;
   }
 }

@@ -16,6 +16,8 @@ export interface ViewOptions {
   subject: string;
   /** Tables and indices; a changed text rebuilds the file. */
   layout: string;
+  /** How many messages may be on their way at a time; fewer where they are large. */
+  inFlight?: number;
   /** What is forgotten is overwritten in the file. */
   erases?: boolean;
   /** Puts one message into the tables; runs inside a transaction. */
@@ -43,6 +45,7 @@ export async function openView(options: ViewOptions): Promise<View> {
     stream: options.stream,
     subject: options.subject,
     from: from + 1,
+    inFlight: options.inFlight,
     onMessages(messages) {
       database.exec("BEGIN");
       try {

@@ -21,7 +21,7 @@ import { placeOfLines } from "./places.ts";
 import { type EntryFacts, toFacts, toPublic } from "./record.ts";
 import { type Filter, search } from "./search.ts";
 import type { Shelf, Shelves } from "./shelves.ts";
-import type { SourceReader } from "./source.ts";
+import { fileUri, originOf, type SourceReader } from "./source.ts";
 import type { Found, Store } from "./store.ts";
 import type { Vectors } from "./vectors.ts";
 
@@ -48,10 +48,9 @@ export function memoryHandlers({ store, shelves, sources, vectors, clock }: Hand
 
   return [
     handler(addEntry, {
-      context: ({ kind, text, source }) => ({
+      context: ({ kind, path, artifact, source }) => ({
         kind,
-        ...(text !== undefined && { size_bytes: Buffer.byteLength(text) }),
-        ...(source !== null && { source }),
+        origin: originOf(path ? fileUri(path) : artifact ? `artifact:${artifact}` : source),
       }),
       digest: (request) => `sha256:${createHash("sha256").update(JSON.stringify(request)).digest("hex")}`,
       jobId: ({ job_id }) => job_id,

@@ -95,7 +95,7 @@ function serveReads(): void {
     const known = files.get(file);
     if (known) return known;
     const database = new DatabaseSync(file, { readOnly: true });
-    database.exec("PRAGMA cache_size = -8000; PRAGMA busy_timeout = 2000");
+    database.exec("PRAGMA cache_size = -4000; PRAGMA busy_timeout = 2000");
     database.function("similarity", { deterministic: true }, (a, b) => {
       const [one, other] = [a, b].map((bytes) => {
         const { buffer, byteOffset, byteLength } = bytes as Uint8Array;

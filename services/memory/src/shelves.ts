@@ -33,7 +33,7 @@ interface Kept {
   usedAt: number;
 }
 
-const openMax = 16;
+const openMax = 8;
 const idleMs = 5 * 60_000;
 const lookMs = 30_000;
 const reachMs = 5_000;
@@ -116,6 +116,7 @@ async function openShelf(options: ShelvesOptions, owner: string): Promise<Shelf>
   const view = await openView({
     ...{ bus: options.bus, file, stream: memoryStream, subject: subjectOf(owner, "*"), layout: createLayout() },
     erases: true,
+    inFlight: 64, // of up to half a mebibyte
     apply: applyMessage,
   });
   let last: Promise<unknown> = Promise.resolve();

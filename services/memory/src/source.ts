@@ -14,6 +14,13 @@ export interface SourceReader {
 /** Whether a source's bytes can be looked up at all. */
 export const isReadable = (uri: string) => /^(file:\/\/\/|artifact:)/.test(uri);
 
+/** What policies see of a source: few different words, since judgements are kept by them. */
+export function originOf(uri: string | null): "here" | "file" | "artifact" | "elsewhere" {
+  if (uri === null || uri.startsWith("aether:")) return "here";
+  if (uri.startsWith("file:///")) return "file";
+  return uri.startsWith("artifact:") ? "artifact" : "elsewhere";
+}
+
 export const fileUri = (path: string) => pathToFileURL(path).href;
 
 /** The path of a file URI, or the URI itself. */

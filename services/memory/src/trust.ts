@@ -1,6 +1,8 @@
 // How far a text may be trusted: the least of what its writer, its source and everything it was made of allow. A claim can
 // lower it; nothing raises it, so that what came from outside stays what it is however often it is written again.
+
 import { type Principal, type Trust, trustLevels } from "@aether/contracts";
+import { originOf } from "./source.ts";
 
 const ofWriter: Record<Principal["type"], Trust> = {
   User: "user",
@@ -20,11 +22,11 @@ export function trustOf(
   writer: Principal["type"],
   { source, derivedFrom, claim }: { source: string | null; derivedFrom: readonly string[]; claim: Trust | undefined },
 ): Trust {
-  const isFromElsewhere = source !== null && !/^(file|artifact|aether):/.test(source);
-  const isMade = source?.startsWith("artifact:") || derivedFrom.some((origin) => origin.startsWith("artifact:"));
+  const origin = originOf(source);
+  const isMade = origin === "artifact" || derivedFrom.some((origin) => origin.startsWith("artifact:"));
   return leastTrust([
     ofWriter[writer],
-    ...(isFromElsewhere ? ["untrusted" as const] : []),
+    ...(origin === "elsewhere" ? ["untrusted" as const] : []),
     ...(isMade ? ["tool" as const] : []),
     ...(claim ? [claim] : []),
   ]);

@@ -38,11 +38,9 @@ describe.skipIf(missing)(`memory with an embedder${missing ? `: ${missing}` : ""
     const grease = await note("Lubricate the impeller every spring.");
     const other = await note("The curtains are blue.");
     await waitFor("the vectors to be made", () => vectors() === 2);
-    const found = await find("lubrication of impelers");
-    expect(found).toMatchObject({
-      mode: "hybrid",
-      results: [{ id: grease.id, explain: { bm25: null, vector_rank: 1 } }],
-    });
+    const found = await find("lubrikating of impalers");
+    expect(found.mode).toBe("hybrid");
+    expect(found.results[0]).toMatchObject({ id: grease.id, explain: { bm25: null, vector_rank: 1 } });
     const both = await find("blue curtain");
     expect(both.results[0]).toMatchObject({ id: other.id, explain: { bm25_rank: 1, vector_rank: 1 } });
     expect(both.results[0]?.score).toBeCloseTo(2 / 61);
@@ -52,11 +50,11 @@ describe.skipIf(missing)(`memory with an embedder${missing ? `: ${missing}` : ""
     await note("Lubricants of the impeller trade.", {}, { as: ben });
     const doubtful = await note("Lubricating an impeller is useless.", { trust: "untrusted", labels: { of: "web" } });
     await waitFor("the vectors to be made", () => vectors() === 3);
-    const ids = async (more: object) => (await find("lubrication impelers", more)).results.map(({ id }) => id);
+    const ids = async (more: object) => (await find("lubrikating impalers", more)).results.map(({ id }) => id);
     expect(await ids({})).toContain(doubtful.id);
     expect(await ids({ min_trust: "tool" })).not.toContain(doubtful.id);
     expect(await ids({ label: ["of=web"] })).toEqual([doubtful.id]);
-    expect((await find("lubrication impelers")).results.every(({ owner }) => owner === "user:1000")).toBe(true);
+    expect((await find("lubrikating impalers")).results.every(({ owner }) => owner === "user:1000")).toBe(true);
     await fixture.call(forgetEntry, { id: doubtful.id });
     expect(vectors()).toBe(2);
     expect(await ids({})).not.toContain(doubtful.id);
@@ -66,18 +64,18 @@ describe.skipIf(missing)(`memory with an embedder${missing ? `: ${missing}` : ""
     embedder.fails = true;
     const made = await note("The kettle is descaled with vinegar.");
     expect(await find("kettle")).toMatchObject({ mode: "lexical", results: [{ id: made.id }] });
-    expect((await find("ketle descalling")).results).toEqual([]);
+    expect((await find("ketle deskaled vineger")).results).toEqual([]);
     embedder.fails = false;
     await note("Another note wakes it.");
     await waitFor("the missing vector", () => vectors() === 4);
-    expect((await find("ketle descalling")).results[0]?.id).toBe(made.id);
+    expect((await find("ketle deskaled vineger")).results[0]?.id).toBe(made.id);
   });
 
   it("vectors are made anew with the view", async () => {
     await service[Symbol.asyncDispose]();
     service = await fixture.start("anew", { embedder });
     const before = embedder.asked;
-    await waitFor("nearness to be back", async () => (await find("ketle descalling")).results.length > 0);
+    await waitFor("nearness to be back", async () => (await find("ketle deskaled vineger")).results.length > 0);
     expect(embedder.asked - before).toBeGreaterThanOrEqual(4);
   });
 });
