@@ -7,7 +7,9 @@ import { benchList } from "./list.ts";
 import { benchLogs } from "./logs.ts";
 import type { Figure } from "./measure.ts";
 import { benchMemory } from "./memory.ts";
+import { benchMemorySearch } from "./memory-search.ts";
 import { benchNoop } from "./noop.ts";
+import { benchRetrieval } from "./retrieval.ts";
 import { benchSubmit } from "./submit.ts";
 
 const benches: Record<string, () => Promise<Figure[]>> = {
@@ -19,6 +21,8 @@ const benches: Record<string, () => Promise<Figure[]>> = {
   list: benchList,
   decide: benchDecide,
   memory: benchMemory,
+  retrieval: benchRetrieval,
+  "memory-search": benchMemorySearch,
 };
 
 const asked = process.argv.slice(2).filter((word) => word !== "--json");

@@ -145,6 +145,7 @@ export function shapeOf(value: unknown): unknown {
 const forms: [string, RegExp][] = [
   ["time", /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/],
   ["job id", /^job_[0-9a-z]{26}$/],
+  ["entry id", /^mem_[0-9a-z]{26}$/],
   ["audit id", /^aud_[0-9a-z]{26}$/],
   ["request id", /^(urn:aether:request:)?req_[0-9a-z]{26}$/],
   ["digest", /^sha256:[0-9a-f]{64}$/],

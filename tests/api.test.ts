@@ -56,6 +56,17 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
     const done = async () => (await finished({ ...named, command: ["sh", "-c", "echo $((6*7))"] })).id;
     const live = async () => (await running(named)).id;
 
+    let notes = 0;
+    const remembered = async () => {
+      const text = `The backup disk ${++notes} is in the cupboard by the window.`;
+      const more = { author: "Ada", thread: "standup", labels: { team: "docs" } };
+      await curl.post("/v0/memory/entries", { kind: "note", text: `${text} It is an old one.`, ...more });
+      const { id } = JSON.parse((await curl.post("/v0/memory/entries", { kind: "note", text, ...more })).body) as {
+        id: string;
+      };
+      return id;
+    };
+
     /** What each route needs to answer as shown, and the id that takes the place of the one in the documents. */
     const given: Record<string, () => Promise<string | null>> = {
       "POST /v0/jobs": async () => null,
@@ -68,6 +79,11 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
       "POST /v0/jobs/{id}/stop": live,
       "POST /v0/jobs/{id}/kill": live,
       "POST /v0/policy/check": async () => null,
+      "POST /v0/memory/entries": async () => null,
+      "GET /v0/memory/entries": remembered,
+      "GET /v0/memory/entries/{id}": remembered,
+      "GET /v0/memory/search": remembered,
+      "DELETE /v0/memory/entries/{id}": remembered,
       "GET /v0/audit": done,
       "POST /v0/audit/verify": async () => null,
       "GET /v0/health": async () => null,
@@ -77,6 +93,7 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
     /** Answers that are not 200. */
     const statuses: Record<string, number> = {
       "POST /v0/jobs": 201,
+      "POST /v0/memory/entries": 201,
       "POST /v0/jobs/{id}/stop": 202,
       "POST /v0/jobs/{id}/kill": 202,
     };
@@ -89,7 +106,7 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
     it.each(routes)("%s", async (route) => {
       const { args, reply } = documented.get(route) ?? { args: [], reply: null };
       const id = await given[route]?.();
-      const real = await curl.run(...args.map((word) => (id ? word.replaceAll(/job_[0-9a-z]{26}/g, id) : word)));
+      const real = await curl.run(...args.map((word) => (id ? word.replaceAll(/(job|mem)_[0-9a-z]{26}/g, id) : word)));
       expect(real.status).toBe(statuses[route] ?? 200);
       expect(real.headers.get("aether-request-id")).toMatch(/^req_[0-9a-z]{26}$/);
       if (reply === null) return expect(JSON.parse(real.body)).toEqual(readOpenApi());

@@ -23,9 +23,17 @@ const mayImport: Record<string, string[]> = {
   "services/gateway": forServices,
   "services/jobs": forServices,
   "services/policy": forServices,
+  "services/memory": forServices,
   "services/worker": [...forServices, "libs/sandbox"],
   "apps/cli": ["libs/client", "libs/contracts"],
-  "apps/aetherd": [...forServices, "services/gateway", "services/jobs", "services/policy", "services/worker"],
+  "apps/aetherd": [
+    ...forServices,
+    "services/gateway",
+    "services/jobs",
+    "services/policy",
+    "services/memory",
+    "services/worker",
+  ],
 };
 
 /** Inside a service: what a file of this name may not import of its neighbours, and "*" for all but the named ones. */

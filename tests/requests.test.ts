@@ -19,6 +19,12 @@ interface BadRequest {
 }
 
 const unknownJob = createId("job");
+const unknownEntry = createId("mem");
+const note = (fields: object): BadRequest => ({
+  path: "/v0/memory/entries",
+  body: { kind: "note", text: "a", ...fields },
+  status: 400,
+});
 const valid = { command: ["true"] };
 const spec = (fields: object): BadRequest => ({ body: { ...valid, ...fields }, status: 400 });
 const get = (path: string, status = 400): BadRequest => ({ method: "GET", path, status });
@@ -151,6 +157,36 @@ const requests: Record<string, BadRequest> = {
   "an unknown action": post("/v0/policy/check", { action: "rule_the_world" }),
   "an unknown field of verify": post("/v0/audit/verify", { deep: true }),
   "an audit decision that is none": get("/v0/audit?decision=maybe"),
+  // Memory.
+  "a note without a text": post("/v0/memory/entries", { kind: "note" }),
+  "a note of two texts": note({ path: "/etc/hostname" }),
+  "a blank note": note({ text: " \n\t" }),
+  "a note of half a character": text('{"kind":"note","text":"\\ud800"}'),
+  "a NUL byte in a note": note({ text: "a\0b" }),
+  "an escape character in a note": note({ text: "\u001b[31mred" }),
+  "a note of an unknown kind": note({ kind: "thought" }),
+  "a relative path": post("/v0/memory/entries", { kind: "document", path: "a.md" }),
+  "a path that is no file": post("/v0/memory/entries", { kind: "document", path: "/dev/zero" }),
+  "a path that climbs to a folder": post("/v0/memory/entries", { kind: "document", path: "/etc/../tmp/.." }),
+  "a title of two lines": note({ title: "a\nb" }),
+  "a trust that is none": note({ trust: "absolute" }),
+  "an expiry that is none": note({ expires_at: "tomorrow" }),
+  "a lineage of something": note({ derived_from: ["something"] }),
+  "a lineage of nothing": { ...note({ derived_from: [unknownEntry] }), status: 404 },
+  "the place of an unknown entry": { ...note({ supersedes: unknownEntry }), status: 404 },
+  "a claimed owner of a note": note({ owner: "user:1" }),
+  "a claimed time of a note": note({ created_at: "2020-01-01T00:00:00Z" }),
+  "a search for nothing": get("/v0/memory/search"),
+  "a search for too much": get(`/v0/memory/search?q=${"x".repeat(limits.memoryQueryBytes + 1)}`),
+  "a search for too many": get("/v0/memory/search?q=a&k=51"),
+  "a search after no time": get("/v0/memory/search?q=a&after=monday"),
+  "a search by no label": get("/v0/memory/search?q=a&label=a"),
+  "an unknown entry": get(`/v0/memory/entries/${unknownEntry}`, 404),
+  "an entry of another kind": get(`/v0/memory/entries/${unknownJob}`),
+  "lines that are none": get(`/v0/memory/entries/${unknownEntry}?lines=0-5`),
+  "lines that run backwards forever": get(`/v0/memory/entries/${unknownEntry}?lines=1-9999999999`),
+  "an unknown entry to forget": { method: "DELETE", path: `/v0/memory/entries/${unknownEntry}`, status: 404 },
+  "a list by a cursor that is none": get("/v0/memory/entries?cursor=1'%20OR%201"),
   "an unknown route": get("/v0/tables", 404),
   "another version": get("/v1/jobs", 404),
   "a wrong method": { method: "DELETE", path: "/v0/jobs", status: 405 },

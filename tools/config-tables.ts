@@ -4,12 +4,14 @@ import { join } from "node:path";
 import type { z } from "zod";
 import { GatewayConfig } from "../services/gateway/src/config.ts";
 import { JobsConfig } from "../services/jobs/src/config.ts";
+import { MemoryConfig } from "../services/memory/src/config.ts";
 import { PolicyConfig } from "../services/policy/src/config.ts";
 import { WorkerConfig } from "../services/worker/src/config.ts";
 
 const schemas: Record<string, z.ZodObject> = {
   gateway: GatewayConfig,
   jobs: JobsConfig,
+  memory: MemoryConfig,
   policy: PolicyConfig,
   worker: WorkerConfig,
 };

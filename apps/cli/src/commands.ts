@@ -41,6 +41,24 @@ export const groups: Readonly<Record<string, Readonly<Record<string, Entry>>>> =
     stop: { about: "Stop jobs: SIGTERM, then SIGKILL", load: async () => (await import("./commands/stop.ts")).stop },
     kill: { about: "Kill jobs at once", load: async () => (await import("./commands/kill.ts")).kill },
   },
+  Memory: {
+    "memory add": {
+      about: "Keep a note or a document",
+      load: async () => (await import("./commands/memory-add.ts")).memoryAdd,
+    },
+    "memory search": {
+      about: "Find what was kept, with where it stands",
+      load: async () => (await import("./commands/memory-search.ts")).memorySearch,
+    },
+    "memory show": {
+      about: "Show an entry, or some lines of it",
+      load: async () => (await import("./commands/memory-show.ts")).memoryShow,
+    },
+    "memory rm": {
+      about: "Forget entries",
+      load: async () => (await import("./commands/memory-remove.ts")).memoryRemove,
+    },
+  },
   "Policy and audit": {
     "policy check": {
       about: "Ask whether something would be allowed",

@@ -2,7 +2,7 @@
 // and the id to come. A retry finds it: with another body it is refused, with the same body it gets the first answer, or,
 // where the first try ended before its answer was kept, does the act again under the same id.
 import { createHash } from "node:crypto";
-import { createId, limits, ProblemError } from "@aether/contracts";
+import { createId, limits, type Operation, ProblemError } from "@aether/contracts";
 import { z } from "zod";
 import { type Bucket, openBucket, RevisionConflict } from "./bucket.ts";
 import type { Bus } from "./connection.ts";
@@ -31,7 +31,7 @@ export interface Idempotency {
     operation: string,
     key: string,
     body: Uint8Array,
-    creates: "job" | undefined,
+    creates: Operation["creates"],
   ): Promise<Claimed>;
 }
 

@@ -2,7 +2,14 @@
 // server's configuration and its streams derive from the topology here.
 export { type Bucket, type Entry, isWrongSequence, openBucket, RevisionConflict } from "./bucket.ts";
 export { type Bus, type BusOptions, connectBus } from "./connection.ts";
-export { appendMessage, lastMessage, readMessages, type StoredMessage, waitForPublish } from "./messages.ts";
+export {
+  appendMessage,
+  eraseMessage,
+  lastMessage,
+  readMessages,
+  type StoredMessage,
+  waitForPublish,
+} from "./messages.ts";
 export { provision } from "./provision.ts";
 export { type RequestOptions, request } from "./request.ts";
 export { type Call, type Decide, type Handler, handler, type Loaded, type ServeOptions, serve } from "./serve.ts";

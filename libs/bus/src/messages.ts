@@ -1,24 +1,33 @@
 // Messages of one subject of a stream: append with the expected predecessor, read from a sequence on, wait for the next one.
 // Reading is stateless (direct get in batches): no consumer is made, so a reader that dies leaves nothing behind.
 import { ProblemError } from "@aether/contracts";
+import { JetStreamApiError } from "@nats-io/jetstream";
 import { headers, type Msg } from "@nats-io/transport-node";
 import { isWrongSequence, RevisionConflict } from "./bucket.ts";
 import type { Bus } from "./connection.ts";
+
+/** There is none any more, or never was. */
+const goneCodes: readonly number[] = [10057, 10043];
 
 export interface StoredMessage {
   sequence: number;
   data: Uint8Array;
 }
 
-/** Appends to a subject whose last message has exactly that sequence (0: none); throws RevisionConflict otherwise. */
+/**
+ * Appends to a subject whose last message has exactly that sequence (0: none); throws RevisionConflict otherwise. With `among`
+ * it is the last message of all subjects that this pattern covers.
+ */
 export async function appendMessage(
   bus: Bus,
   subject: string,
   data: Uint8Array,
   lastSequence: number,
+  among: string = subject,
 ): Promise<number> {
   const head = headers();
   head.set("Nats-Expected-Last-Subject-Sequence", String(lastSequence));
+  if (among !== subject) head.set("Nats-Expected-Last-Subject-Sequence-Subject", among);
   try {
     return (await bus.js.publish(subject, data, { headers: head })).seq;
   } catch (error) {
@@ -27,10 +36,20 @@ export async function appendMessage(
   }
 }
 
-/** The last message of a subject, null where there is none. */
+/** The last message of a subject or of a pattern of them, null where there is none. */
 export async function lastMessage(bus: Bus, stream: string, subject: string): Promise<StoredMessage | null> {
   const message = await bus.jsm.direct.getMessage(stream, { last_by_subj: subject });
   return message ? { sequence: message.seq, data: message.data } : null;
+}
+
+/** Overwrites one message in the stream's files and removes it; false where it has been gone already. */
+export async function eraseMessage(bus: Bus, stream: string, sequence: number): Promise<boolean> {
+  try {
+    return await bus.jsm.streams.deleteMessage(stream, sequence, true);
+  } catch (error) {
+    if (error instanceof JetStreamApiError && goneCodes.includes(error.code)) return false;
+    throw error;
+  }
 }
 
 /** Messages of a subject from a stream sequence on, oldest first, until `maxBytes` are reached or there are no more. */

@@ -232,7 +232,7 @@ async function run(served: Served, operation: Operation, implementation: AnyHand
   };
   const result: unknown = await implementation.handle(request, call);
   if (operation.bytes === "reply") return result as { reply: unknown; bytes: Bytes };
-  await claimed?.keep(result);
+  if (operation.replay !== "again") await claimed?.keep(result);
   return { reply: result, bytes: undefined };
 }
 

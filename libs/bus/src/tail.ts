@@ -1,10 +1,12 @@
 // Follows a stream from a sequence on, in order, for ever: the feed of views and of whatever is derived from state. A gap or a
 // restarted server is the ordered consumer's business; a stream that was made anew (its creation time changed) is the
 // caller's, who must start over.
+import { setImmediate } from "node:timers/promises";
 import type { JsMsg } from "@nats-io/jetstream";
 import type { Bus } from "./connection.ts";
 
 const batchMax = 500;
+const batchMaxBytes = 1024 * 1024;
 
 export interface TailMessage {
   subject: string;
@@ -19,7 +21,9 @@ export interface TailOptions {
   subject: string;
   /** First sequence wanted. */
   from: number;
-  /** Called in order, with as many messages as are at hand; the next call waits for it. */
+  /** How many messages may be on their way at a time; fewer where they are large. */
+  inFlight?: number | undefined;
+  /** Called in order, with as many messages as are at hand and about a mebibyte at most; the next call waits for it. */
   onMessages(messages: TailMessage[]): Promise<void> | void;
 }
 
@@ -57,7 +61,7 @@ async function follow(bus: Bus, options: TailOptions, ended: AbortSignal): Promi
         filter_subjects: options.subject,
         opt_start_seq: Math.max(1, next),
       });
-      const messages = await consumer.consume({ max_messages: batchMax });
+      const messages = await consumer.consume({ max_messages: options.inFlight ?? batchMax });
       const stop = () => messages.stop();
       ended.addEventListener("abort", stop, { once: true });
       // The consumer lives in the server's memory; its own watch would take the better part of a minute to miss it.
@@ -93,9 +97,10 @@ async function handOver(
   let failure: { error: unknown } | null = null;
   const drain = async () => {
     while (arrived.length > 0) {
-      const batch = arrived.splice(0, batchMax);
+      const batch = arrived.splice(0, batchOf(arrived));
       await options.onMessages(batch);
       onDone(batch.at(-1)?.sequence ?? 0);
+      if (arrived.length > 0) await setImmediate(); // others of this process have their turn
     }
   };
   const start = () => {
@@ -118,6 +123,16 @@ async function handOver(
   }
   while (busy !== null) await busy;
   if (failure) throw (failure as { error: unknown }).error;
+}
+
+/** How many of the messages make up one call. */
+function batchOf(messages: readonly TailMessage[]): number {
+  let bytes = 0;
+  const over = messages.findIndex(({ data }) => {
+    bytes += data?.length ?? 0;
+    return bytes > batchMaxBytes;
+  });
+  return over < 0 ? batchMax : Math.max(1, Math.min(over, batchMax));
 }
 
 function toTailMessage(message: JsMsg): TailMessage {

@@ -18,9 +18,9 @@ export interface StreamSpec {
   /**
    * Buckets keep the last value per subject and refuse writes when full. LOGS drops its oldest. AUDIT can be neither deleted
    * from nor purged; the server drops its oldest when full, and policy never appends what would drop a record that is not
-   * yet in a sealed segment.
+   * yet in a sealed segment. MEMORY keeps every message and refuses when full; single messages can be erased from it.
    */
-  kind: "bucket" | "log" | "audit";
+  kind: "bucket" | "log" | "audit" | "memory";
 }
 
 /** Streams and buckets, each with its share of the store's reserved bytes. The shares sum to 1. */
@@ -39,10 +39,11 @@ export const streams: readonly StreamSpec[] = [
     name: "LOGS",
     account: "CORE",
     subjects: ["aether.log.v0.*"],
-    maxBytesShare: 0.4,
+    maxBytesShare: 0.35,
     maxAgeMs: limits.logsRetentionMs,
     kind: "log",
   },
+  { name: "MEMORY", account: "CORE", subjects: ["aether.memory.v0.*.*"], maxBytesShare: 0.05, kind: "memory" },
   { name: "AUDIT", account: "AUDIT", subjects: ["aether.audit.v0"], maxBytesShare: 0.25, kind: "audit" },
 ];
 
@@ -61,6 +62,7 @@ export function users(hosts: readonly string[]): UserSpec[] {
     gateway,
     jobs,
     policy,
+    memory,
     policyAudit,
     ...hosts.map(worker),
     provisioner("CORE"),
@@ -121,6 +123,22 @@ const policy: UserSpec = {
   account: "CORE",
   publish: reads("KV_jobs"),
   subscribe: [inbox("policy"), ...serves("policy")],
+  responds: true,
+};
+
+/** Erasing names one message by its sequence; nothing here can purge or delete the stream. */
+const memory: UserSpec = {
+  name: "memory",
+  account: "CORE",
+  publish: [
+    ...publishes("memory", "memory"),
+    "aether.memory.v0.*.*",
+    "$JS.API.STREAM.MSG.DELETE.MEMORY",
+    ...reads("MEMORY"),
+    "$KV.idempotency.>",
+    ...reads("KV_idempotency"),
+  ],
+  subscribe: [inbox("memory"), ...serves("memory")],
   responds: true,
 };
 

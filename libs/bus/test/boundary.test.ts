@@ -87,6 +87,7 @@ describe.skipIf(missing)(`bus boundary${missing ? `: ${missing}` : ""}`, () => {
     await using ops = await nats.connect("ops");
     await using policy = await nats.connect("policy");
     await using jobs = await nats.connect("jobs");
+    await using memory = await nats.connect("memory");
     const refused: [Bus, string][] = [
       [worker, "aether.v0.worker-host-b.jobs.claim"],
       [worker, "aether.v0.gateway.jobs.submit"],
@@ -101,6 +102,14 @@ describe.skipIf(missing)(`bus boundary${missing ? `: ${missing}` : ""}`, () => {
       [jobs, "aether.audit.v0"],
       [jobs, "$JS.API.STREAM.DELETE.KV_jobs"],
       [jobs, "$JS.API.STREAM.PURGE.LOGS"],
+      [jobs, "aether.memory.v0.owner.mem_1"],
+      [jobs, "$JS.API.STREAM.MSG.DELETE.MEMORY"],
+      [policy, "$JS.API.DIRECT.GET.MEMORY"],
+      [ops, "$JS.API.STREAM.MSG.DELETE.MEMORY"],
+      [memory, "$JS.API.STREAM.PURGE.MEMORY"],
+      [memory, "$JS.API.STREAM.DELETE.MEMORY"],
+      [memory, "$JS.API.STREAM.MSG.DELETE.LOGS"],
+      [memory, "$KV.jobs.x"],
     ];
     for (const [bus, subject] of refused) {
       await expect(bus.nats.request(subject, "{}", { timeout: 500 }), `${bus.user} → ${subject}`).rejects.toThrow(

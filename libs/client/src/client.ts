@@ -1,7 +1,10 @@
 // The client. `call` reaches any operation that has a route; the named methods are the same with friendlier arguments.
 import {
+  addEntry,
   checkPolicy,
+  forgetEntry,
   formatQuery,
+  getEntry,
   getJob,
   Health,
   type Job,
@@ -10,9 +13,11 @@ import {
   killJob,
   type LogFrame,
   listAudit,
+  listEntries,
   listJobs,
   type Operation,
   type Reply,
+  searchMemory,
   stopJob,
   submitJob,
   Version,
@@ -59,6 +64,14 @@ export interface Client {
     list(filters?: Input<typeof listAudit>, options?: CallOptions): Promise<Reply<typeof listAudit>>;
     verify(options?: CallOptions): Promise<Reply<typeof verifyAudit>>;
   };
+  readonly memory: {
+    add(entry: Input<typeof addEntry>, options?: CallOptions): Promise<Reply<typeof addEntry>>;
+    /** With `lines` only these, with `context` so many more on either side. */
+    get(id: string, options?: CallOptions & { lines?: string; context?: number }): Promise<Reply<typeof getEntry>>;
+    list(filters?: Input<typeof listEntries>, options?: CallOptions): Promise<Reply<typeof listEntries>>;
+    search(query: Input<typeof searchMemory>, options?: CallOptions): Promise<Reply<typeof searchMemory>>;
+    forget(id: string, options?: CallOptions): Promise<Reply<typeof forgetEntry>>;
+  };
   /** Also when the system is down, as long as the gateway answers. */
   health(options?: CallOptions): Promise<Health>;
   version(options?: CallOptions): Promise<Version>;
@@ -87,6 +100,18 @@ export function createClient(transport: Transport): Client {
     audit: {
       list: (filters = {}, options) => call(listAudit, filters, options),
       verify: (options) => call(verifyAudit, {}, options),
+    },
+    memory: {
+      add: (entry, options) => call(addEntry, entry, options),
+      get: (id, { lines, context, ...options } = {}) =>
+        call(
+          getEntry,
+          { id, ...(lines !== undefined && { lines }), ...(context !== undefined && { context }) },
+          options,
+        ),
+      list: (filters = {}, options) => call(listEntries, filters, options),
+      search: (query, options) => call(searchMemory, query, options),
+      forget: (id, options) => call(forgetEntry, { id }, options),
     },
     health: (options = {}) => get("/health", Health, options, [503]),
     version: (options = {}) => get("/version", Version, options),

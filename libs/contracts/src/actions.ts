@@ -11,10 +11,15 @@ export const actions = [
   "check_policy",
   "read_audit",
   "verify_audit",
+  "memory_write",
+  "memory_read",
+  "memory_list",
+  "memory_search",
+  "memory_delete",
 ] as const;
 export type Action = (typeof actions)[number];
 
-export const resourceTypes = ["Job", "Jobs", "Policy", "Audit"] as const;
+export const resourceTypes = ["Job", "Jobs", "Policy", "Audit", "Memory", "MemoryEntry"] as const;
 export type ResourceType = (typeof resourceTypes)[number];
 
 /** Actions that must still find room when the audit store is full: they only end things. */

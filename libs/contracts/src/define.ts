@@ -6,7 +6,7 @@ import type { Action, ResourceType } from "./actions.ts";
 import type { ProblemSlug } from "./problem.ts";
 
 /** NATS users that may call an operation. "worker" stands for every `worker-<host>`. */
-export type Caller = "gateway" | "worker" | "jobs" | "policy";
+export type Caller = "gateway" | "worker" | "jobs" | "policy" | "memory";
 
 /** Asked of policy by `serve()` before the handler runs. */
 export interface Decided {
@@ -56,7 +56,9 @@ export interface Operation<
   /** Whether sending it again after an unknown outcome is safe by itself, or only with an Idempotency-Key. */
   readonly retry: "safe" | "with-key";
   /** The id of what it makes: chosen before the act, so that a retry with the same Idempotency-Key makes the same one. */
-  readonly creates?: "job";
+  readonly creates?: "job" | "mem";
+  /** `again`: the answer may hold what is to be forgotten, so none is kept; a retry does the act again under the same id. */
+  readonly replay?: "again";
   /** How long a caller waits for the reply, milliseconds; the request deadline where absent. */
   readonly timeoutMs?: number;
 }

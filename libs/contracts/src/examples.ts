@@ -2,6 +2,7 @@
 // holds them against the schemas, and a system test holds real answers against them.
 import type { Job } from "./jobs.ts";
 import type { LogFrame } from "./logs.ts";
+import type { Citation, MemoryEntry } from "./memory.ts";
 
 export interface Example {
   /** Values for the names in the path. */
@@ -152,6 +153,45 @@ const decided = {
   hash: "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b",
 };
 
+const entryId = "mem_01kas4f8m2d6f8h0k3n5q7s9v1";
+const entry: MemoryEntry = {
+  id: entryId,
+  entry_id: entryId,
+  kind: "note",
+  title: "Backup disk",
+  owner: "user:1000",
+  author: "Ada",
+  thread: "standup",
+  labels: { team: "docs" },
+  source: null,
+  size_bytes: 85,
+  lines: 1,
+  trust: "user",
+  provenance: {
+    created_by: { kind: "User", id: "1000" },
+    created_at: "2026-11-23T10:00:00.000Z",
+    intent_id: null,
+    job_id: null,
+    derived_from: [],
+    supersedes: null,
+  },
+  valid: { from: "2026-11-23T10:00:00.000Z", to: null },
+  expires_at: null,
+  superseded_by: null,
+  revision: 12,
+};
+const entryText = "The backup disk is in the cupboard by the window. Ben changes it on the first Monday.";
+const citation: Citation = {
+  uri: `aether:memory/${entryId}`,
+  lines: [1, 1],
+  bytes: [0, 85],
+  sha256: "5d7bb4bf4cd5887a45f541f21adf9025d974febdc756641ab2504eaeb679b5eb",
+  quote: entryText,
+  state: "fresh",
+  ref: `${entryId}#L1`,
+};
+const { revision: _revision, entry_id: _entryId, size_bytes: _size, lines: _lines, ...hit } = entry;
+
 /** By operation name; by path for the gateway's own routes. */
 export const examples: Readonly<Record<string, Example>> = {
   "jobs.submit": {
@@ -196,6 +236,52 @@ export const examples: Readonly<Record<string, Example>> = {
       faults: [],
     },
   },
+  "memory.add": {
+    body: {
+      kind: "note",
+      title: "Backup disk",
+      text: entryText,
+      author: "Ada",
+      thread: "standup",
+      labels: { team: "docs" },
+    },
+    reply: entry,
+  },
+  "memory.get": {
+    params: { id: entryId },
+    query: { lines: "1", context: 2 },
+    reply: { ...entry, text: entryText, citation },
+  },
+  "memory.list": {
+    query: { kind: "note", label: ["team=docs"], limit: 1 },
+    reply: { items: [entry], next_cursor: entryId },
+  },
+  "memory.search": {
+    query: { q: "Where does Ada say the backup disk is?", k: 3 },
+    reply: {
+      query: "Where does Ada say the backup disk is?",
+      mode: "lexical",
+      took_ms: 1.8,
+      understood: { author: "Ada", after: null, before: null },
+      results: [
+        {
+          ...hit,
+          snippet:
+            "The <mark>backup</mark> <mark>disk</mark> is in the cupboard by the window. Ben changes it on the first Monday.",
+          score: 4.2,
+          explain: {
+            ...{ bm25: 2.8, bm25_rank: 1, vector_rank: null },
+            ...{ context: 0, thread: 0, author_boost: 1.5, date_boost: 1 },
+          },
+          citation,
+        },
+      ],
+    },
+  },
+  "memory.forget": {
+    params: { id: entryId },
+    reply: { id: entryId, entry_id: entryId, forgotten_at: "2026-11-23T11:00:00.000Z", forgotten_by: "user:1000" },
+  },
   "/health": {
     reply: {
       status: "up",
@@ -203,6 +289,7 @@ export const examples: Readonly<Record<string, Example>> = {
         { name: "gateway", up: true, version: "0.1.0", latency_ms: 0, degraded: [] },
         { name: "jobs", up: true, version: "0.1.0", latency_ms: 0.61, degraded: [] },
         { name: "policy", up: true, version: "0.1.0", latency_ms: 0.58, degraded: [] },
+        { name: "memory", up: true, version: "0.1.0", latency_ms: 0.63, degraded: [] },
       ],
     },
   },

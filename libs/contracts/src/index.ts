@@ -13,7 +13,7 @@ export {
 } from "./define.ts";
 export { Envelope, Principal, principalName } from "./envelope.ts";
 export { type Example, examples, problemExample } from "./examples.ts";
-export { ApprovalId, AuditId, createId, IntentId, JobId, RequestId } from "./ids.ts";
+export { ApprovalId, AuditId, createId, EntryId, IntentId, JobId, RequestId } from "./ids.ts";
 export {
   getJob,
   isTerminal,
@@ -43,6 +43,22 @@ export {
   LogStream,
   type TruncatedReason,
 } from "./logs.ts";
+export {
+  addEntry,
+  Citation,
+  forgetEntry,
+  getEntry,
+  isPlainText,
+  listEntries,
+  MemoryEntry,
+  MemoryHit,
+  MemoryKind,
+  MemoryText,
+  NewEntry,
+  searchMemory,
+  Trust,
+  trustLevels,
+} from "./memory.ts";
 export { createOpenApi } from "./openapi.ts";
 export { operations, type ServiceName, services } from "./operations.ts";
 export {

@@ -56,6 +56,11 @@ export const limits = {
   requestDeadlineMs: 30 * SECOND,
   idempotencyKeepMs: DAY,
 
+  memoryTextBytes: 512 * KIB,
+  memoryQueryBytes: 2 * KIB,
+  memoryHitsMax: 50,
+  memorySourceBytes: 4 * MIB,
+
   pageDefault: 50,
   pageMax: 500,
   jobsKeepMs: 30 * DAY,

@@ -5,6 +5,7 @@ import type { Operation } from "./define.ts";
 import { type Example, examples, problemExample } from "./examples.ts";
 import { Job, readLogs } from "./jobs.ts";
 import { LogFrame } from "./logs.ts";
+import { Citation, MemoryEntry, MemoryHit, NewEntry } from "./memory.ts";
 import { operations } from "./operations.ts";
 import { AuditRecord } from "./policy.ts";
 import { Decision, Problem, type ProblemSlug, problems } from "./problem.ts";
@@ -15,7 +16,10 @@ import { Health, ServiceHealth, systemRoutes, Version } from "./system.ts";
 type Json = Record<string, unknown>;
 type Direction = "input" | "output";
 
-const named = { Job, JobSpec, LogFrame, AuditRecord, Problem, Decision, Health, ServiceHealth, Version };
+const named = {
+  ...{ Job, JobSpec, LogFrame, AuditRecord, MemoryEntry, MemoryHit, NewEntry, Citation },
+  ...{ Problem, Decision, Health, ServiceHealth, Version },
+};
 
 /** What any route may answer beside its own problems. */
 const always: readonly ProblemSlug[] = ["invalid-request", "origin-refused", "internal-error", "unavailable"];

@@ -1,6 +1,7 @@
 // Every operation there is, by service. Routes, permissions, the client and the documents iterate this and nothing else.
 import type { Operation } from "./define.ts";
 import { getJob, killJob, listJobs, readLogs, stopJob, submitJob } from "./jobs.ts";
+import { addEntry, forgetEntry, getEntry, listEntries, searchMemory } from "./memory.ts";
 import { checkPolicy, decide, listAudit, verifyAudit } from "./policy.ts";
 import { healthOperation } from "./system.ts";
 import { appendLog, claimJobs, renewWorker, reportAttempt } from "./worker.ts";
@@ -20,6 +21,7 @@ export const services = {
     healthOperation("jobs"),
   ],
   policy: [decide, checkPolicy, listAudit, verifyAudit, healthOperation("policy")],
+  memory: [addEntry, getEntry, listEntries, searchMemory, forgetEntry, healthOperation("memory")],
 } as const satisfies Record<string, readonly Operation[]>;
 
 export type ServiceName = keyof typeof services;

@@ -16,6 +16,10 @@ export interface ViewOptions {
   subject: string;
   /** Tables and indices; a changed text rebuilds the file. */
   layout: string;
+  /** How many messages may be on their way at a time; fewer where they are large. */
+  inFlight?: number;
+  /** What is forgotten is overwritten in the file. */
+  erases?: boolean;
   /** Puts one message into the tables; runs inside a transaction. */
   apply(database: DatabaseSync, message: TailMessage): void;
   /** Called after messages were committed to the file. */
@@ -41,6 +45,7 @@ export async function openView(options: ViewOptions): Promise<View> {
     stream: options.stream,
     subject: options.subject,
     from: from + 1,
+    inFlight: options.inFlight,
     onMessages(messages) {
       database.exec("BEGIN");
       try {
@@ -102,7 +107,7 @@ function openFile(
   const kept = openKept(options, created, lastSequence);
   if (kept) return kept;
   for (const suffix of ["", "-wal", "-shm", "-journal"]) rmSync(options.file + suffix, { force: true });
-  const database = openDatabase(options.file);
+  const database = openDatabase(options);
   database.exec(
     `CREATE TABLE view (stream_created TEXT, layout TEXT, boot_id TEXT, sequence INTEGER); ${options.layout}`,
   );
@@ -117,7 +122,7 @@ function openKept(
 ): { database: DatabaseSync; from: number } | null {
   let database: DatabaseSync | null = null;
   try {
-    database = openDatabase(options.file);
+    database = openDatabase(options);
     const row = database.prepare("SELECT stream_created, layout, boot_id, sequence FROM view").get();
     const isSame = row?.stream_created === created && row.layout === options.layout && row.boot_id === bootId();
     if (isSame && Number(row.sequence) <= lastSequence) {
@@ -130,8 +135,9 @@ function openKept(
   return null;
 }
 
-function openDatabase(file: string): DatabaseSync {
+function openDatabase({ file, erases }: ViewOptions): DatabaseSync {
   const database = new DatabaseSync(file);
+  if (erases) database.exec("PRAGMA secure_delete = ON");
   database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF; PRAGMA cache_size = -8000");
   return database;
 }

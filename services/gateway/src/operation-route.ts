@@ -40,6 +40,7 @@ export async function answerOperation(
   const options = { envelope, timeoutMs: timeoutOf(operation, input) };
   const { reply } = await request(context.bus, operation, input, options);
   if (operation.creates === "job") return answerCreated(context, exchange, Job.parse(reply), { envelope, query });
+  if (operation.creates) exchange.response.setHeader("Location", `/v0${operation.http?.path}/${idOf(reply)}`);
   writeJson(exchange.response, statusOf(operation, reply), reply);
 }
 
@@ -65,6 +66,8 @@ async function answerCreated(
   response.setHeader("Location", `/v0/jobs/${made.id}`);
   writeJson(response, 201, job);
 }
+
+const idOf = (reply: unknown) => (reply as { id: string }).id;
 
 /** Stop and kill are accepted and go on, or had nothing left to do. */
 function statusOf(operation: Operation, reply: unknown): number {

@@ -8,7 +8,7 @@ import { parseNdjson, readText, requestUnix } from "@aether/http";
 import { captureLog, requireBackend, startNats, type TestNats, tempDir, waitFor } from "@aether/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Gateway, type GatewayOverrides, startGateway } from "../src/index.ts";
-import { addJob, appendLines, createScript, serveJobs, servePolicy, setState } from "./_services.ts";
+import { addJob, appendLines, createScript, serveHealth, serveJobs, servePolicy, setState } from "./_services.ts";
 
 const missing = requireBackend("nats");
 
@@ -17,19 +17,21 @@ describe.skipIf(missing)(`gateway${missing ? `: ${missing}` : ""}`, () => {
   let bus: Bus;
   let jobsBus: Bus;
   let policyBus: Bus;
+  let memoryBus: Bus;
   const folder = tempDir();
 
   beforeAll(async () => {
     nats = await startNats();
-    [bus, jobsBus, policyBus] = await Promise.all([
+    [bus, jobsBus, policyBus, memoryBus] = await Promise.all([
       nats.connect("gateway"),
       nats.connect("jobs"),
       nats.connect("policy"),
+      nats.connect("memory"),
     ]);
   });
 
   afterAll(async () => {
-    for (const one of [bus, jobsBus, policyBus]) await one[Symbol.asyncDispose]();
+    for (const one of [bus, jobsBus, policyBus, memoryBus]) await one[Symbol.asyncDispose]();
     await nats[Symbol.asyncDispose]();
     folder[Symbol.dispose]();
   });
@@ -41,8 +43,9 @@ describe.skipIf(missing)(`gateway${missing ? `: ${missing}` : ""}`, () => {
     const socketPath = join(folder.path, `${randomUUID().slice(0, 8)}.sock`);
     const jobs = held.use(await serveJobs(jobsBus, script));
     const policy = held.use(await servePolicy(policyBus));
+    held.use(await serveHealth(memoryBus, "memory"));
     // Until the server knows of the subscriptions, nobody answers.
-    await Promise.all([jobsBus.nats.flush(), policyBus.nats.flush()]);
+    await Promise.all([jobsBus, policyBus, memoryBus].map((one) => one.nats.flush()));
     const gateway: Gateway = held.use(await startGateway({ socketPath, bus, operators: [0], log }, overrides));
     return { script, log, socketPath, gateway, jobs, policy, [Symbol.asyncDispose]: () => held.disposeAsync() };
   }

@@ -8,6 +8,7 @@ import {
   operations,
   ProblemError,
   principalName,
+  type ResourceType,
   reservedActions,
   services,
 } from "@aether/contracts";
@@ -30,7 +31,18 @@ const somebodyElse = "somebody:else";
 const askable: Readonly<Record<string, ReadonlySet<Action>>> = {
   jobs: new Set([...actionsOf(services.jobs), "start_job"]),
   policy: new Set(actionsOf(services.policy)),
+  memory: new Set(actionsOf(services.memory)),
 };
+/** What reads a single thing of a type. */
+const reads: Partial<Record<ResourceType, Action>> = { Job: "read_job", MemoryEntry: "memory_read" };
+/** Actions on a collection, and the type of what it holds. */
+const collections: Partial<Record<Action, ResourceType>> = {
+  list_jobs: "Job",
+  memory_list: "MemoryEntry",
+  memory_search: "MemoryEntry",
+};
+/** Actions that make what they are about: there is nothing yet to be hidden. */
+const makers: ReadonlySet<Action> = new Set(["submit_job", "memory_write"]);
 /** Actions of status reads only, which may be counted instead of written one by one. */
 const countable = new Set(
   actions.filter((action) => {
@@ -46,7 +58,7 @@ export function createDecider(parts: {
 }): Decider {
   const { engine, tally, log } = parts;
   const judge: Decider["judge"] = (question) => {
-    const verdict = question.action === "list_jobs" ? judgeList(engine, question) : engine.judge(question);
+    const verdict = collections[question.action] ? judgeList(engine, question) : engine.judge(question);
     const policyVersion = engine.version;
     if (verdict.outcome !== "ask") return { ...verdict, outcome: verdict.outcome, policyVersion };
     return { ...verdict, outcome: "deny", reason: `${verdict.reason}: ${noneYet}`, policyVersion };
@@ -80,22 +92,25 @@ export function createDecider(parts: {
 function judgeList(engine: Engine, question: Question): Verdict {
   const verdict = engine.judge(question);
   if (verdict.outcome !== "allow" || mayReadAll(engine, question)) return verdict;
-  const own = engine.judge(readOf(question, principalName(question.principal)));
-  return own.outcome === "allow" ? verdict : own;
+  const own = judgeRead(engine, question, principalName(question.principal));
+  return own?.outcome === "allow" ? verdict : (own ?? verdict);
 }
 
 function mayReadAll(engine: Engine, question: Question): boolean {
-  return question.action === "list_jobs" && engine.judge(readOf(question, somebodyElse)).outcome === "allow";
+  return judgeRead(engine, question, somebodyElse)?.outcome === "allow";
 }
 
 /** Whether a caller who may not do this may know that the thing is there. */
 function isVisible(engine: Engine, question: Question): boolean {
-  if (question.resource.type !== "Job" || question.action === "submit_job") return true;
-  return engine.judge({ ...question, action: "read_job", context: {} }).outcome === "allow";
+  const action = makers.has(question.action) ? undefined : reads[question.resource.type];
+  return !action || engine.judge({ ...question, action, context: {} }).outcome === "allow";
 }
 
-function readOf({ principal }: Question, owner: string): Question {
-  return { principal, action: "read_job", resource: { type: "Job", owner, labels: {} }, context: {} };
+/** Whether what a collection holds of this owner may be read; null where the question is not about a collection. */
+function judgeRead(engine: Engine, { principal, action }: Question, owner: string): Verdict | null {
+  const type = collections[action];
+  const read = type && reads[type];
+  return read ? engine.judge({ principal, action: read, resource: { type, owner, labels: {} }, context: {} }) : null;
 }
 
 function actionsOf(served: (typeof services)[keyof typeof services]): Action[] {

@@ -16,14 +16,16 @@ const own = "user:1000";
 const other = "user:1001";
 
 function about(action: Action, owner: string | null, context: DecisionContext = {}): Omit<Question, "principal"> {
-  const type = action.endsWith("_audit")
-    ? "Audit"
-    : action === "check_policy"
-      ? "Policy"
-      : action === "list_jobs"
-        ? "Jobs"
-        : "Job";
+  const type = typeOf(action);
   return { action, resource: { type, owner, labels: {} }, context };
+}
+
+function typeOf(action: Action): Question["resource"]["type"] {
+  if (action.endsWith("_audit")) return "Audit";
+  if (action === "check_policy") return "Policy";
+  if (action === "list_jobs") return "Jobs";
+  if (action === "memory_list" || action === "memory_search") return "Memory";
+  return action.startsWith("memory_") ? "MemoryEntry" : "Job";
 }
 
 const table: [string, Principal, Omit<Question, "principal">, "allow" | "deny", string][] = [
@@ -54,6 +56,28 @@ const table: [string, Principal, Omit<Question, "principal">, "allow" | "deny", 
   ["an operator kills another's", operator, about("kill_job", other), "deny", ""],
   ["an operator reads the audit log", operator, about("read_audit", "user:0"), "allow", "operators-read"],
   ["an operator verifies the audit log", operator, about("verify_audit", "user:0"), "allow", "operators-read"],
+  [
+    "a member keeps a note",
+    member,
+    about("memory_write", own, { kind: "note", origin: "here" }),
+    "allow",
+    "own-memory",
+  ],
+  ["a member keeps a note for another", member, about("memory_write", other), "deny", ""],
+  ["a member reads their memory", member, about("memory_read", own), "allow", "own-memory"],
+  ["a member reads another's memory", member, about("memory_read", other), "deny", ""],
+  ["a member forgets", member, about("memory_delete", own), "allow", "own-memory"],
+  ["a member forgets another's", member, about("memory_delete", other), "deny", ""],
+  ["a member lists their memory", member, about("memory_list", own), "allow", "search-own-memory"],
+  ["a member searches their memory", member, about("memory_search", own), "allow", "search-own-memory"],
+  ["an operator reads another's memory", operator, about("memory_read", other), "allow", "operators-read"],
+  ["an operator lists memory", operator, about("memory_list", "user:0"), "allow", "operators-read"],
+  ["an operator searches memory", operator, about("memory_search", "user:0"), "allow", "operators-read"],
+  ["an operator forgets another's", operator, about("memory_delete", other), "deny", ""],
+  ["an operator writes into another's", operator, about("memory_write", other), "deny", ""],
+  ["who has no role keeps a note", nobody, about("memory_write", "user:65534"), "deny", ""],
+  ["who has no role searches", nobody, about("memory_search", "user:65534"), "deny", ""],
+  ["who has no role lists memory", nobody, about("memory_list", "user:65534"), "deny", ""],
   ["who has no role submits", nobody, about("submit_job", "user:65534"), "deny", ""],
   ["who has no role reads what is theirs", nobody, about("read_job", "user:65534"), "deny", ""],
   ["an agent without a role", agent, about("submit_job", "agent:aurora"), "deny", ""],

@@ -1,0 +1,10 @@
+// The configuration of the memory service, read from the environment.
+import { z } from "zod";
+
+export const MemoryConfig = z.object({
+  AETHER_NATS_URL: z.string().describe("URL of nats-server"),
+  AETHER_MEMORY_SEED_FILE: z.string().describe("File with the nkey seed of user `memory`"),
+  AETHER_MEMORY_VIEWS_DIR: z.string().describe("Folder of the SQLite views, one for each owner; disposable"),
+  AETHER_LOG_FILE: z.string().optional().describe("Log file; standard error where absent"),
+});
+export type MemoryConfig = z.infer<typeof MemoryConfig>;

@@ -1,0 +1,177 @@
+// One search: the question's words against the owner's index, what lies beside the hits, the order, and then of the best few
+// their words. Everything that comes out has passed the filters, also what was found only beside a hit.
+import type { Request, searchMemory } from "@aether/contracts";
+import { dateRange } from "./dates.ts";
+import { toFilter } from "./entry-view.ts";
+import { type Candidate, type Named, type Ranked, rank, usualWeights, type Weights } from "./rank.ts";
+import type { SqlRow, SqlValue } from "./reader.ts";
+import type { EntryFacts } from "./record.ts";
+import { namedAuthor, toMatch, toTerms } from "./terms.ts";
+
+/** Reads one owner's view. */
+export type Read = (sql: string, ...values: SqlValue[]) => Promise<SqlRow[]>;
+
+export interface SearchOptions {
+  read: Read;
+  now: Date;
+  authors: readonly string[];
+  /** The least trusted that may come out, as its place among the levels. */
+  leastTrust: number;
+  /** Rows that pass the filter and are near in meaning, the nearest first; null where nobody knows. */
+  near?: ((filter: Filter) => Promise<readonly number[] | null>) | undefined;
+  weights?: Weights;
+  /** Weights of title, body, author and date. */
+  columns?: readonly [number, number, number, number];
+  stops?: ReadonlySet<string>;
+}
+
+export interface Hit extends Omit<Ranked, "row"> {
+  facts: EntryFacts;
+  quote: string;
+  snippet: string;
+  lines: [number, number];
+  bytes: [number, number];
+}
+
+type Query = Pick<
+  Request<typeof searchMemory>,
+  "q" | "k" | "kind" | "author" | "thread" | "label" | "intent_id" | "job_id" | "after" | "before"
+>;
+
+export interface Found {
+  named: Named;
+  mode: "lexical" | "hybrid";
+  hits: Hit[];
+}
+
+const foundMax = 200;
+const columnWeights = [2, 1, 0.3, 0.25] as const;
+
+/** Answers the best passages, and what else the question was understood to name. */
+export async function search(query: Query, options: SearchOptions): Promise<Found> {
+  const named = toNamed(query.q, options);
+  const match = toMatch(toTerms(query.q, options.stops));
+  const filter = toFilter({ ...query, leastTrust: options.leastTrust }, options.now.toISOString());
+  filter.where.push("e.at <= ?");
+  filter.values.push(options.now.toISOString());
+  const [found, near] = await Promise.all([
+    match === null ? [] : find(match, filter, options),
+    options.near?.(filter) ?? null,
+  ]);
+  const candidates = await addBeside(found, near ?? [], filter, options);
+  const best = rank(candidates, named, options.weights ?? usualWeights)
+    .filter(({ score }) => score > 0)
+    .slice(0, query.k);
+  return { named, mode: near ? "hybrid" : "lexical", hits: await describe(best, match, options.read) };
+}
+
+function toNamed(question: string, { authors, now }: SearchOptions): Named {
+  const range = dateRange(question, now);
+  const time = (ms: number | undefined) => (ms === undefined ? null : new Date(ms).toISOString());
+  return { author: namedAuthor(question, authors), after: time(range?.fromMs), before: time(range?.toMs) };
+}
+
+export type Filter = ReturnType<typeof toFilter>;
+const isOf = (filter: Filter) => filter.where.join(" AND ");
+
+/** The best hits that pass the filter. */
+async function find(
+  match: string,
+  filter: Filter,
+  { read, columns = columnWeights }: SearchOptions,
+): Promise<SqlRow[]> {
+  const query = (from: string, where: string, select: string) =>
+    `SELECT p.row, p.chain, e.author, e.at, t.bm25${select} FROM (${from}) t
+     CROSS JOIN passage p ON p.row = t.row CROSS JOIN entry e ON e.id = p.id
+     ${where} ORDER BY t.bm25 DESC, t.row DESC`;
+  const all = `SELECT rowid AS row, -bm25(passage_text, ${columns.join(", ")}) AS bm25 FROM passage_text WHERE passage_text MATCH ?`;
+  const values = filter.values as SqlValue[];
+  // Where nearly everything passes, only the best are looked up, and not all that match.
+  const best = `${all} ORDER BY bm25 DESC, rowid DESC LIMIT ${2 * foundMax}`;
+  const looked = await read(query(best, "", `, (${isOf(filter)}) AS passes`), ...values, match);
+  const passing = looked.filter(({ passes }) => passes === 1).slice(0, foundMax);
+  if (looked.length < 2 * foundMax || passing.length === foundMax) return passing;
+  return read(`${query(all, `WHERE ${isOf(filter)}`, "")} LIMIT ${foundMax}`, match, ...values);
+}
+
+/** The hits with the rows beside each, and those rows themselves where the filters let them pass. */
+async function addBeside(
+  found: readonly SqlRow[],
+  nearest: readonly number[],
+  filter: Filter,
+  options: SearchOptions,
+): Promise<Candidate[]> {
+  const near = new Map(nearest.map((row, index) => [row, index + 1]));
+  const hits = new Map(found.map((row) => [Number(row.row), Number(row.bm25)]));
+  const rows = JSON.stringify([...hits.keys()]);
+  const step = (order: "<" | ">", direction: "DESC" | "ASC", offset: 0 | 1) =>
+    `(SELECT n.row FROM passage n WHERE n.chain = p.chain AND n.row ${order} p.row ORDER BY n.row ${direction} LIMIT 1 OFFSET ${offset})`;
+  const beside = await options.read(
+    `SELECT p.row, ${step("<", "DESC", 0)} AS a, ${step("<", "DESC", 1)} AS b, ${step(">", "ASC", 0)} AS c, ${step(">", "ASC", 1)} AS d
+     FROM json_each(?) j CROSS JOIN passage p ON p.row = j.value`,
+    rows,
+  );
+  const besideOf = new Map<number, Set<number>>();
+  for (const { row, ...others } of beside) {
+    for (const other of Object.values(others)) {
+      if (other === null) continue;
+      for (const [from, to] of [
+        [row, other],
+        [other, row],
+      ]) {
+        besideOf.set(Number(from), (besideOf.get(Number(from)) ?? new Set()).add(Number(to)));
+      }
+    }
+  }
+  const all = [...new Set([...hits.keys(), ...near.keys(), ...besideOf.keys()])];
+  const passing = await options.read(
+    `SELECT p.row, p.chain, e.author, e.at
+     FROM json_each(?) j CROSS JOIN passage p ON p.row = j.value CROSS JOIN entry e ON e.id = p.id WHERE ${isOf(filter)}`,
+    JSON.stringify(all),
+    ...(filter.values as SqlValue[]),
+  );
+  return passing.map((row) => ({
+    row: Number(row.row),
+    chain: String(row.chain),
+    author: String(row.author),
+    at: String(row.at),
+    bm25: hits.get(Number(row.row)) ?? null,
+    vectorRank: near.get(Number(row.row)) ?? null,
+    beside: [...(besideOf.get(Number(row.row)) ?? [])],
+  }));
+}
+
+/** The words of what is answered, with marks where the index knows them. */
+async function describe(best: readonly Ranked[], match: string | null, read: Read): Promise<Hit[]> {
+  const rows = JSON.stringify(best.map(({ row }) => row));
+  const texts = await read(
+    `SELECT p.*, t.body, e.facts FROM json_each(?) j CROSS JOIN passage p ON p.row = j.value
+     CROSS JOIN passage_text t ON t.rowid = p.row CROSS JOIN entry e ON e.id = p.id`,
+    rows,
+  );
+  const snippets = new Map<number, string>();
+  for (const { row, explain } of match === null ? [] : best) {
+    if (explain.bm25 === null) continue;
+    // A number is bound as a float, which FTS5 looks for in every row.
+    const sql = `SELECT snippet(passage_text, 1, '<mark>', '</mark>', '…', 40) AS snippet FROM passage_text WHERE passage_text MATCH ? AND rowid = CAST(? AS INTEGER)`;
+    const [marked] = await read(sql, match ?? "", row);
+    if (marked) snippets.set(row, String(marked.snippet));
+  }
+  const byRow = new Map(texts.map((text) => [Number(text.row), text]));
+  return best.flatMap(({ row, score, explain }) => {
+    const text = byRow.get(row);
+    if (!text) return []; // forgotten in between
+    const quote = String(text.body);
+    return {
+      ...{ score, explain, quote, facts: JSON.parse(String(text.facts)) as EntryFacts },
+      snippet: snippets.get(row) ?? shortened(quote),
+      lines: [Number(text.line_from), Number(text.line_to)] as [number, number],
+      bytes: [Number(text.byte_from), Number(text.byte_to)] as [number, number],
+    };
+  });
+}
+
+function shortened(text: string): string {
+  const characters = [...text];
+  return characters.length > 240 ? `${characters.slice(0, 239).join("")}…` : text;
+}
