@@ -9,7 +9,16 @@ import { type Client, createClient, createUnixTransport } from "@aether/client";
 import { reapIncarnations } from "@aether/sandbox";
 import { startNats, type TestNats, tempDir, waitFor } from "@aether/testkit";
 
-export type ProgramName = "policy" | "jobs" | "jobs2" | "gateway" | "warden" | "worker" | "warden2" | "worker2";
+export type ProgramName =
+  | "policy"
+  | "jobs"
+  | "jobs2"
+  | "events"
+  | "gateway"
+  | "warden"
+  | "worker"
+  | "warden2"
+  | "worker2";
 
 export interface AetherOptions {
   /** Without a worker (and its warden) nothing runs: for what only queues. */
@@ -102,7 +111,17 @@ export async function startAether(options: AetherOptions = {}): Promise<Aether> 
     stack.defer(async () => void (await reapIncarnations({ instance: name, stateDir, runDir, incarnation: "none" })));
   // In reverse: the worker leaves before what it reports to.
   stack.defer(async () => {
-    for (const name of ["gateway", "worker", "worker2", "warden", "warden2", "jobs2", "jobs", "policy"] as const)
+    for (const name of [
+      "gateway",
+      "worker",
+      "worker2",
+      "warden",
+      "warden2",
+      "jobs2",
+      "jobs",
+      "events",
+      "policy",
+    ] as const)
       await programs[name].end();
   });
   for (const name of wanted) programs[name].start();
@@ -197,6 +216,10 @@ function programSpecs(
     },
     jobs: jobs("jobs.sqlite"),
     jobs2: jobs("jobs2.sqlite"),
+    events: {
+      main: "services/events/src/main.ts",
+      env: { ...url, AETHER_EVENTS_SEED_FILE: seed("events"), AETHER_EVENTS_VIEW_FILE: at("events.sqlite") },
+    },
     gateway: {
       main: "services/gateway/src/main.ts",
       env: { ...url, AETHER_GATEWAY_SEED_FILE: seed("gateway"), AETHER_GATEWAY_SOCKET: socket },

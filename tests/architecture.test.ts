@@ -20,12 +20,20 @@ const mayImport: Record<string, string[]> = {
   "libs/sandbox": ["libs/telemetry", "libs/contracts"],
   "libs/client": ["libs/contracts", "libs/http"],
   "libs/testkit": ["libs/bus", "libs/telemetry", "libs/contracts"],
+  "services/events": forServices,
   "services/gateway": forServices,
   "services/jobs": forServices,
   "services/policy": forServices,
   "services/worker": [...forServices, "libs/sandbox"],
   "apps/cli": ["libs/client", "libs/contracts"],
-  "apps/aetherd": [...forServices, "services/gateway", "services/jobs", "services/policy", "services/worker"],
+  "apps/aetherd": [
+    ...forServices,
+    "services/events",
+    "services/gateway",
+    "services/jobs",
+    "services/policy",
+    "services/worker",
+  ],
 };
 
 /** Inside a service: what a file of this name may not import of its neighbours, and "*" for all but the named ones. */

@@ -94,6 +94,8 @@ const environments: Record<ProgramName, (context: ProgramContext) => Record<stri
     AETHER_JOBS_SEED_FILE: seedFile(context.layout.keysDir, "jobs"),
     AETHER_JOBS_VIEW_FILE: join(context.layout.viewsDir, "jobs.sqlite"),
     AETHER_JOBS_STORE_DIR: context.layout.natsDir,
+    AETHER_EVENTS_SEED_FILE: seedFile(context.layout.keysDir, "events"),
+    AETHER_EVENTS_VIEW_FILE: join(context.layout.viewsDir, "events.sqlite"),
   }),
   gateway: (context) => ({
     ...becomes(context),

@@ -8,16 +8,20 @@ import type { Bus } from "./connection.ts";
 export interface StoredMessage {
   sequence: number;
   data: Uint8Array;
+  /** What a header says; undefined where there is none of that name. */
+  header(name: string): string | undefined;
 }
 
-/** Appends to a subject whose last message has exactly that sequence (0: none); throws RevisionConflict otherwise. */
+/** Appends to a subject whose last message has exactly that sequence (0: none), with more headers where given; throws RevisionConflict otherwise. */
 export async function appendMessage(
   bus: Bus,
   subject: string,
   data: Uint8Array,
   lastSequence: number,
+  more: Readonly<Record<string, string>> = {},
 ): Promise<number> {
   const head = headers();
+  for (const [name, value] of Object.entries(more)) head.set(name, value);
   head.set("Nats-Expected-Last-Subject-Sequence", String(lastSequence));
   try {
     return (await bus.js.publish(subject, data, { headers: head })).seq;
@@ -27,10 +31,12 @@ export async function appendMessage(
   }
 }
 
-/** The last message of a subject, null where there is none. */
+/** The last message of a subject, which may have wildcards; null where there is none. */
 export async function lastMessage(bus: Bus, stream: string, subject: string): Promise<StoredMessage | null> {
   const message = await bus.jsm.direct.getMessage(stream, { last_by_subj: subject });
-  return message ? { sequence: message.seq, data: message.data } : null;
+  return message
+    ? { sequence: message.seq, data: message.data, header: (name) => message.header?.get(name) || undefined }
+    : null;
 }
 
 /** Messages of a subject from a stream sequence on, oldest first, until `maxBytes` are reached or there are no more. */
@@ -54,7 +60,9 @@ export async function readMessages(
   let ended = false;
   for await (const answer of answers) {
     ended = isEnd(answer);
-    if (!ended) found.push({ sequence: Number(answer.headers?.get("Nats-Sequence")), data: answer.data });
+    if (ended) continue;
+    const header = (name: string) => answer.headers?.get(name) || undefined;
+    found.push({ sequence: Number(header("Nats-Sequence")), data: answer.data, header });
   }
   if (!ended) throw new ProblemError("unavailable", { detail: `reading ${stream} was cut short`, retry_after_ms: 200 });
   return found;

@@ -1,6 +1,9 @@
 // The client. `call` reaches any operation that has a route; the named methods are the same with friendlier arguments.
 import {
+  type CloudEvent,
   checkPolicy,
+  type EventInput,
+  emitEvent,
   formatQuery,
   getJob,
   Health,
@@ -20,6 +23,7 @@ import {
 } from "@aether/contracts";
 import type { z } from "zod";
 import { requestJson } from "./call.ts";
+import { type EventOptions, readEventBatches } from "./events.ts";
 import { type LogOptions, readLogBatches, readLogFrames } from "./logs.ts";
 import type { Transport } from "./transport.ts";
 
@@ -59,6 +63,12 @@ export interface Client {
     list(filters?: Input<typeof listAudit>, options?: CallOptions): Promise<Reply<typeof listAudit>>;
     verify(options?: CallOptions): Promise<Reply<typeof verifyAudit>>;
   };
+  readonly events: {
+    /** Stores an event; the same again answers the first one. */
+    emit(event: EventInput, options?: CallOptions): Promise<CloudEvent>;
+    /** Events in order, each once, those that came together given together; a follow goes on by itself where it broke. */
+    read(options?: EventOptions): AsyncGenerator<CloudEvent[], void, void>;
+  };
   /** Also when the system is down, as long as the gateway answers. */
   health(options?: CallOptions): Promise<Health>;
   version(options?: CallOptions): Promise<Version>;
@@ -87,6 +97,10 @@ export function createClient(transport: Transport): Client {
     audit: {
       list: (filters = {}, options) => call(listAudit, filters, options),
       verify: (options) => call(verifyAudit, {}, options),
+    },
+    events: {
+      emit: (event, options) => call(emitEvent, event as Input<typeof emitEvent>, options),
+      read: (options = {}) => readEventBatches(transport, options),
     },
     health: (options = {}) => get("/health", Health, options, [503]),
     version: (options = {}) => get("/version", Version, options),

@@ -11,10 +11,12 @@ export const actions = [
   "check_policy",
   "read_audit",
   "verify_audit",
+  "emit_event",
+  "read_events",
 ] as const;
 export type Action = (typeof actions)[number];
 
-export const resourceTypes = ["Job", "Jobs", "Policy", "Audit"] as const;
+export const resourceTypes = ["Job", "Jobs", "Policy", "Audit", "Events"] as const;
 export type ResourceType = (typeof resourceTypes)[number];
 
 /** Actions that must still find room when the audit store is full: they only end things. */

@@ -8,6 +8,7 @@ import {
   operations,
   ProblemError,
   principalName,
+  type ResourceType,
   reservedActions,
   services,
 } from "@aether/contracts";
@@ -23,6 +24,11 @@ export interface Decider {
 }
 
 const noneYet = "a person would have to approve it, and nobody can be asked yet";
+/** What shows many things: the action and the type by which reading one of them is judged. */
+const lists: Partial<Record<Action, { action: Action; type: ResourceType }>> = {
+  list_jobs: { action: "read_job", type: "Job" },
+  read_events: { action: "read_events", type: "Events" },
+};
 /** Nobody's: what a principal may read of this, they may read of everybody. */
 const somebodyElse = "somebody:else";
 
@@ -30,6 +36,7 @@ const somebodyElse = "somebody:else";
 const askable: Readonly<Record<string, ReadonlySet<Action>>> = {
   jobs: new Set([...actionsOf(services.jobs), "start_job"]),
   policy: new Set(actionsOf(services.policy)),
+  events: new Set(actionsOf(services.events)),
 };
 /** Actions of status reads only, which may be counted instead of written one by one. */
 const countable = new Set(
@@ -46,7 +53,7 @@ export function createDecider(parts: {
 }): Decider {
   const { engine, tally, log } = parts;
   const judge: Decider["judge"] = (question) => {
-    const verdict = question.action === "list_jobs" ? judgeList(engine, question) : engine.judge(question);
+    const verdict = question.action in lists ? judgeList(engine, question) : engine.judge(question);
     const policyVersion = engine.version;
     if (verdict.outcome !== "ask") return { ...verdict, outcome: verdict.outcome, policyVersion };
     return { ...verdict, outcome: "deny", reason: `${verdict.reason}: ${noneYet}`, policyVersion };
@@ -85,7 +92,7 @@ function judgeList(engine: Engine, question: Question): Verdict {
 }
 
 function mayReadAll(engine: Engine, question: Question): boolean {
-  return question.action === "list_jobs" && engine.judge(readOf(question, somebodyElse)).outcome === "allow";
+  return question.action in lists && engine.judge(readOf(question, somebodyElse)).outcome === "allow";
 }
 
 /** Whether a caller who may not do this may know that the thing is there. */
@@ -94,8 +101,9 @@ function isVisible(engine: Engine, question: Question): boolean {
   return engine.judge({ ...question, action: "read_job", context: {} }).outcome === "allow";
 }
 
-function readOf({ principal }: Question, owner: string): Question {
-  return { principal, action: "read_job", resource: { type: "Job", owner, labels: {} }, context: {} };
+function readOf({ principal, action: list }: Question, owner: string): Question {
+  const { action, type } = lists[list] ?? { action: "read_job", type: "Job" };
+  return { principal, action, resource: { type, owner, labels: {} }, context: {} };
 }
 
 function actionsOf(served: (typeof services)[keyof typeof services]): Action[] {

@@ -18,11 +18,13 @@ const other = "user:1001";
 function about(action: Action, owner: string | null, context: DecisionContext = {}): Omit<Question, "principal"> {
   const type = action.endsWith("_audit")
     ? "Audit"
-    : action === "check_policy"
-      ? "Policy"
-      : action === "list_jobs"
-        ? "Jobs"
-        : "Job";
+    : action.endsWith("_events") || action === "emit_event"
+      ? "Events"
+      : action === "check_policy"
+        ? "Policy"
+        : action === "list_jobs"
+          ? "Jobs"
+          : "Job";
   return { action, resource: { type, owner, labels: {} }, context };
 }
 
@@ -54,6 +56,14 @@ const table: [string, Principal, Omit<Question, "principal">, "allow" | "deny", 
   ["an operator kills another's", operator, about("kill_job", other), "deny", ""],
   ["an operator reads the audit log", operator, about("read_audit", "user:0"), "allow", "operators-read"],
   ["an operator verifies the audit log", operator, about("verify_audit", "user:0"), "allow", "operators-read"],
+  ["a member emits an event", member, about("emit_event", own), "allow", "own-events"],
+  ["a member emits an event for another", member, about("emit_event", other), "deny", ""],
+  ["a member reads events", member, about("read_events", own), "allow", "own-events"],
+  ["a member reads another's events", member, about("read_events", other), "deny", ""],
+  ["an operator reads another's events", operator, about("read_events", other), "allow", "operators-read"],
+  ["an operator emits an event for another", operator, about("emit_event", other), "deny", ""],
+  ["who has no role emits an event", nobody, about("emit_event", "user:65534"), "deny", ""],
+  ["who has no role reads events", nobody, about("read_events", "user:65534"), "deny", ""],
   ["who has no role submits", nobody, about("submit_job", "user:65534"), "deny", ""],
   ["who has no role reads what is theirs", nobody, about("read_job", "user:65534"), "deny", ""],
   ["an agent without a role", agent, about("submit_job", "agent:aurora"), "deny", ""],
