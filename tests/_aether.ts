@@ -14,6 +14,7 @@ export type ProgramName =
   | "jobs"
   | "jobs2"
   | "memory"
+  | "events"
   | "gateway"
   | "warden"
   | "worker"
@@ -120,6 +121,7 @@ export async function startAether(options: AetherOptions = {}): Promise<Aether> 
       "jobs2",
       "jobs",
       "memory",
+      "events",
       "policy",
     ] as const)
       await programs[name].end();
@@ -219,6 +221,10 @@ function programSpecs(
     memory: {
       main: "services/memory/src/main.ts",
       env: { ...url, AETHER_MEMORY_SEED_FILE: seed("memory"), AETHER_MEMORY_VIEWS_DIR: at("memory") },
+    },
+    events: {
+      main: "services/events/src/main.ts",
+      env: { ...url, AETHER_EVENTS_SEED_FILE: seed("events"), AETHER_EVENTS_VIEW_FILE: at("events.sqlite") },
     },
     gateway: {
       main: "services/gateway/src/main.ts",

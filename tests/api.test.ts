@@ -86,6 +86,8 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
       "DELETE /v0/memory/entries/{id}": remembered,
       "GET /v0/audit": done,
       "POST /v0/audit/verify": async () => null,
+      "POST /v0/events": async () => null,
+      "GET /v0/events": done,
       "GET /v0/health": async () => null,
       "GET /v0/version": async () => null,
       "GET /v0/openapi.json": async () => null,
@@ -267,6 +269,8 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
       expect([answer.status, toJob(answer).intent_id]).toEqual([201, intent]);
       const records = JSON.parse((await curl.get(`/v0/audit?intent_id=${intent}&action=submit_job`)).body).items;
       expect(records).toMatchObject([{ intent_id: intent, job_id: toJob(answer).id }]);
+      const [event] = toLines(await curl.get(`/v0/events?intent_id=${intent}&limit=1`));
+      expect(event).toMatchObject({ type: "dev.aether.job.submitted.v1", intentid: intent, jobid: toJob(answer).id });
     });
   });
 
@@ -394,6 +398,28 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
       const answer = await curl.post(`/v0/jobs/${adas.id}/kill`, {});
       expect([answer.status, problemOf(answer).type]).toEqual([403, "urn:aether:problem:policy-denied"]);
       expect((await curl.as(ada).post(`/v0/jobs/${adas.id}/kill`, {})).status).toBe(202);
+    });
+
+    it("see the events about what is theirs, and emit in their own name", async () => {
+      const intent = createId("int");
+      const named = ["-H", `Aether-Intent-Id: ${intent}`];
+      const job = await finished({ command: ["true"], intent_id: intent }, curl.as(ada));
+      const event = { specversion: "1.0", id: "1", source: "/system/jobs", type: "com.example.seen" };
+      for (const [caller, data] of [
+        [ada, "ada"],
+        [ben, "ben"],
+      ] as const) {
+        const answer = await curl.as(caller).post("/v0/events", { ...event, data, jobid: job.id }, ...named);
+        expect([answer.status, JSON.parse(answer.body).source]).toEqual([200, `/user/${caller.uid}/system/jobs`]);
+      }
+      const sources = async (as: Curl) =>
+        toLines(await as.get(`/v0/events?intent_id=${intent}&job_id=${job.id}`)).map((one) =>
+          Reflect.get(one, "source"),
+        );
+      const [adas, bens] = [`/user/${ada.uid}/system/jobs`, `/user/${ben.uid}/system/jobs`];
+      expect(await sources(curl.as(ada))).toEqual([...Array(4).fill("/system/jobs"), adas]);
+      expect(await sources(curl.as(ben))).toEqual([bens]);
+      expect(await sources(curl)).toEqual([...Array(4).fill("/system/jobs"), adas, bens]);
     });
 
     it("are not shown the audit log", async () => {

@@ -20,6 +20,7 @@ const mayImport: Record<string, string[]> = {
   "libs/sandbox": ["libs/telemetry", "libs/contracts"],
   "libs/client": ["libs/contracts", "libs/http"],
   "libs/testkit": ["libs/bus", "libs/telemetry", "libs/contracts"],
+  "services/events": forServices,
   "services/gateway": forServices,
   "services/jobs": forServices,
   "services/policy": forServices,
@@ -28,10 +29,11 @@ const mayImport: Record<string, string[]> = {
   "apps/cli": ["libs/client", "libs/contracts"],
   "apps/aetherd": [
     ...forServices,
+    "services/events",
     "services/gateway",
     "services/jobs",
-    "services/policy",
     "services/memory",
+    "services/policy",
     "services/worker",
   ],
 };

@@ -26,6 +26,7 @@ const note = (fields: object): BadRequest => ({
   status: 400,
 });
 const valid = { command: ["true"] };
+const event = { specversion: "1.0", id: "1", type: "com.example.test" };
 const spec = (fields: object): BadRequest => ({ body: { ...valid, ...fields }, status: 400 });
 const get = (path: string, status = 400): BadRequest => ({ method: "GET", path, status });
 const post = (path: string, body: unknown, status = 400): BadRequest => ({ path, body, status });
@@ -187,6 +188,42 @@ const requests: Record<string, BadRequest> = {
   "lines that run backwards forever": get(`/v0/memory/entries/${unknownEntry}?lines=1-9999999999`),
   "an unknown entry to forget": { method: "DELETE", path: `/v0/memory/entries/${unknownEntry}`, status: 404 },
   "a list by a cursor that is none": get("/v0/memory/entries?cursor=1'%20OR%201"),
+  // Events.
+  "an event that is a list": post("/v0/events", [event]),
+  "an event of another version": post("/v0/events", { ...event, specversion: "2.0" }),
+  "an event without an id": post("/v0/events", { ...event, id: undefined }),
+  "an event with a source that climbs out": post("/v0/events", { ...event, source: "../0" }),
+  "an event with a source that climbs out, encoded": post("/v0/events", { ...event, source: "a/%2E%2e/%2e%2E" }),
+  "an event of the system's types": post("/v0/events", { ...event, type: "dev.aether.job.ended.v1" }),
+  "an event that says its place": post("/v0/events", { ...event, sequence: "000000000001" }),
+  "an event with a name in capitals": post("/v0/events", { ...event, Urgent: true }),
+  "an event with an extension that is an object": post("/v0/events", { ...event, more: {} }),
+  "an event with __proto__": {
+    path: "/v0/events",
+    body: '{"specversion":"1.0","id":"1","type":"t","__proto__":{"a":1}}',
+    status: 400,
+  },
+  "an event with control characters": post("/v0/events", { ...event, subject: "a\u001b[2J" }),
+  "an event of data twice": post("/v0/events", { ...event, data: 1, data_base64: "AA==" }),
+  "an event over its maximum": post("/v0/events", { ...event, data: "x".repeat(limits.eventBytes) }, 413),
+  "an event over its maximum in characters": post(
+    "/v0/events",
+    { ...event, data: "ü".repeat(limits.eventBytes / 2) },
+    413,
+  ),
+  "an event as a form": { path: "/v0/events", headers: { "Content-Type": "text/plain" }, body: event, status: 415 },
+  "an unknown parameter of events": get("/v0/events?colour=red"),
+  "after and tail of events": get("/v0/events?after=1&tail=1"),
+  "a negative after of events": get("/v0/events?after=-1"),
+  "a limit of no events": get("/v0/events?limit=0"),
+  "a tail of too many events": get(`/v0/events?tail=${limits.eventsTailMax + 1}`),
+  "a since of events that is none": get("/v0/events?since=yesterday"),
+  "a format of events that is none": get("/v0/events?format=raw"),
+  "an empty type of events": get("/v0/events?type="),
+  "too many types of events": get(`/v0/events?${"type=a&".repeat(17)}limit=1`),
+  "events of an intent that is none": get("/v0/events?intent_id=%27%20OR%201=1"),
+  "events of a job that is none": get("/v0/events?job_id=*"),
+  "a DELETE of events": { method: "DELETE", path: "/v0/events", status: 405 },
   "an unknown route": get("/v0/tables", 404),
   "another version": get("/v1/jobs", 404),
   "a wrong method": { method: "DELETE", path: "/v0/jobs", status: 405 },

@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { z } from "zod";
+import { EventsConfig } from "../services/events/src/config.ts";
 import { GatewayConfig } from "../services/gateway/src/config.ts";
 import { JobsConfig } from "../services/jobs/src/config.ts";
 import { MemoryConfig } from "../services/memory/src/config.ts";
@@ -9,6 +10,7 @@ import { PolicyConfig } from "../services/policy/src/config.ts";
 import { WorkerConfig } from "../services/worker/src/config.ts";
 
 const schemas: Record<string, z.ZodObject> = {
+  events: EventsConfig,
   gateway: GatewayConfig,
   jobs: JobsConfig,
   memory: MemoryConfig,

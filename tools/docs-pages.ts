@@ -11,6 +11,7 @@ import {
   operations,
   problemExample,
   problems,
+  readLogs,
   systemRoutes,
 } from "@aether/contracts";
 
@@ -85,7 +86,7 @@ function renderReply(operation: Operation, example: Example): string[] {
   if (Array.isArray(example.reply)) {
     const frames = example.reply.map((frame) => JSON.stringify(frame)).join("\n");
     return [
-      "200, one frame per line (`format=sse`: the same as server-sent events; `format=raw`: the bytes alone):",
+      `200, one frame per line (\`format=sse\`: the same as server-sent events${operation.name === readLogs.name ? "; `format=raw`: the bytes alone" : ""}):`,
       fence("json", frames),
     ];
   }

@@ -1,7 +1,8 @@
-// Process edge of the core under aetherd: policy, jobs and memory in one process, each with its own NATS user. As root it loads its
+// Process edge of the core under aetherd: policy, jobs, memory and events in one process, each with its own NATS user. As root it loads its
 // code, opens its log and connects with its keys, then gives up root, and only then reads anything that others wrote. It
 // begins when its standard input ends: by then the streams are there.
 import { connectBus } from "@aether/bus";
+import { EventsConfig, startEvents } from "@aether/events";
 import { JobsConfig, startJobs } from "@aether/jobs";
 import { MemoryConfig, startMemory } from "@aether/memory";
 import { PolicyConfig, startPolicy } from "@aether/policy";
@@ -16,28 +17,32 @@ const supersededExit = 75;
 const policyConfig = readConfig(PolicyConfig, process.env);
 const jobsConfig = readConfig(JobsConfig, process.env);
 const memoryConfig = readConfig(MemoryConfig, process.env);
+const eventsConfig = readConfig(EventsConfig, process.env);
 const account = toAccount(readConfig(AccountConfig, process.env));
 const log = openLog({ name: "core", file: policyConfig.AETHER_LOG_FILE ?? null });
 await runMain(async () => {
   await using held = new AsyncDisposableStack();
-  const connect = async (user: string, seedFile: string, service: "policy" | "jobs" | "memory") =>
+  const connect = async (user: string, seedFile: string, service: "policy" | "jobs" | "memory" | "events") =>
     held.use(await connectBus({ server: policyConfig.AETHER_NATS_URL, user, seedFile, log: log.child({ service }) }));
-  const [bus, auditBus, jobsBus, memoryBus] = await Promise.all([
+  const [bus, auditBus, jobsBus, memoryBus, eventsBus] = await Promise.all([
     connect("policy", policyConfig.AETHER_POLICY_SEED_FILE, "policy"),
     connect("policy-audit", policyConfig.AETHER_POLICY_AUDIT_SEED_FILE, "policy"),
     connect("jobs", jobsConfig.AETHER_JOBS_SEED_FILE, "jobs"),
     connect("memory", memoryConfig.AETHER_MEMORY_SEED_FILE, "memory"),
+    connect("events", eventsConfig.AETHER_EVENTS_SEED_FILE, "events"),
   ]);
   dropPrivileges(account);
   await process.stdin.resume().toArray();
-  const [policy, jobs, memory] = await Promise.all([
+  const [policy, jobs, memory, events] = await Promise.all([
     startPolicy(policyConfig, log.child({ service: "policy" }), { bus, auditBus }),
     startJobs(jobsConfig, log.child({ service: "jobs" }), { bus: jobsBus }),
     startMemory(memoryConfig, log.child({ service: "memory" }), { bus: memoryBus }),
+    startEvents(eventsConfig, log.child({ service: "events" }), { bus: eventsBus }),
   ]);
   held.use(policy);
   held.use(jobs);
   held.use(memory);
+  held.use(events);
   void policy.superseded.then((reason) => {
     log.error({ reason }, "another instance writes the audit log");
     process.exit(supersededExit);

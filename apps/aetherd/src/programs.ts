@@ -96,6 +96,8 @@ const environments: Record<ProgramName, (context: ProgramContext) => Record<stri
     AETHER_JOBS_STORE_DIR: context.layout.natsDir,
     AETHER_MEMORY_SEED_FILE: seedFile(context.layout.keysDir, "memory"),
     AETHER_MEMORY_VIEWS_DIR: join(context.layout.viewsDir, "memory"),
+    AETHER_EVENTS_SEED_FILE: seedFile(context.layout.keysDir, "events"),
+    AETHER_EVENTS_VIEW_FILE: join(context.layout.viewsDir, "events.sqlite"),
   }),
   gateway: (context) => ({
     ...becomes(context),

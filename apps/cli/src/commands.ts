@@ -34,7 +34,7 @@ export const groups: Readonly<Record<string, Readonly<Record<string, Entry>>>> =
     ps: { about: "List jobs", load: async () => (await import("./commands/ps.ts")).ps },
     logs: { about: "Read or follow the log of a job", load: async () => (await import("./commands/logs.ts")).logs },
     inspect: {
-      about: "Show a job and the audit records about it",
+      about: "Show a job with its events and audit records",
       load: async () => (await import("./commands/inspect.ts")).inspect,
     },
     wait: { about: "Wait until jobs have ended", load: async () => (await import("./commands/wait.ts")).wait },
@@ -57,6 +57,12 @@ export const groups: Readonly<Record<string, Readonly<Record<string, Entry>>>> =
     "memory rm": {
       about: "Forget entries",
       load: async () => (await import("./commands/memory-remove.ts")).memoryRemove,
+    },
+  },
+  Events: {
+    events: {
+      about: "Read or follow what happens",
+      load: async () => (await import("./commands/events.ts")).events,
     },
   },
   "Policy and audit": {

@@ -1,5 +1,5 @@
 // The commands that look at jobs and end them, and what policy and audit say, against the whole system.
-import type { AuditRecord, Health, Job } from "@aether/contracts";
+import type { AuditRecord, CloudEvent, Health, Job } from "@aether/contracts";
 import { waitFor } from "@aether/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { visibleLines } from "../src/text.ts";
@@ -94,18 +94,45 @@ describe.skipIf(missing)(`aether${missing ? `: ${missing}` : ""}`, () => {
     expect(mixed.stderr).toMatch(/request req_/);
   });
 
-  it("inspect shows the record and the audit records about it", async () => {
+  it("inspect shows the record, the events and the audit records about it", async () => {
     const id = await ended("--memory", "32m", "sh", "-c", "exit 2");
     const found = await waitFor("the outcome to be recorded", async () => {
-      const seen: { job: Job; audit: AuditRecord[] } = JSON.parse((await aether.run(["inspect", "--json", id])).stdout);
+      const seen: { job: Job; events: CloudEvent[]; audit: AuditRecord[] } = JSON.parse(
+        (await aether.run(["inspect", "--json", id])).stdout,
+      );
       return seen.audit.some(({ outcome }) => outcome?.to === "failed") && seen;
     });
     expect(found.job).toMatchObject({ id, state: "failed", exit_code: 2 });
     expect(found.audit.map(({ action }) => action)).toEqual(expect.arrayContaining(["submit_job", "start_job"]));
+    expect(found.events.map(({ type }) => type.split(".")[3])).toEqual(["submitted", "starting", "started", "ended"]);
     const { stdout } = await aether.run(["inspect", id]);
+    expect(stdout).toMatch(/^ {2}[\d:.]+ {2}job\.ended +failed \(exit_nonzero\) exit 2$/m);
     for (const text of ["failed (exit 2)", "memory peak", "32m", "submit_job", "allow by", "running → failed"]) {
       expect(stdout).toContain(text);
     }
+  });
+
+  it("events shows what happened, the last of it or as it comes", async () => {
+    const intent = "int_01kas4f8m0b2d4f6h8k0m2p4r6";
+    const follow = aether.start(["events", "-f", "--type", "job.ended", "--json"]);
+    // The follow begins with what comes after it has begun: one job after the other until it has.
+    const [event] = await waitFor("a followed event", async () => {
+      await ended("--intent", intent, "true");
+      return follow.stdout().includes("\n") && lines<CloudEvent>(follow.stdout());
+    });
+    follow.child.kill();
+    await follow.ended;
+    expect(event).toMatchObject({ type: "dev.aether.job.ended.v1", intentid: intent, data: { state: "succeeded" } });
+    const own = await aether.run(["events", "--job", String(event?.jobid), "--type", "job"]);
+    expect(own.stdout.split("\n").map((line) => line.split("  ")[1]?.trim())).toEqual([
+      ...["job.submitted", "job.starting", "job.started", "job.ended"],
+      undefined,
+    ]);
+    const last = lines<CloudEvent>((await aether.run(["events", "-n", "2", "--since", "1h", "--json"])).stdout);
+    expect(last).toHaveLength(2);
+    expect(lines((await aether.run(["events", "-n", "1", "--json"])).stdout)).toHaveLength(1);
+    expect(await aether.run(["events", "--intent", "1"])).toMatchObject({ code: 2 });
+    expect(await aether.run(["events", "--after", "x"])).toMatchObject({ code: 2 });
   });
 
   it("audit and policy answer, as text and as JSON", async () => {
@@ -131,7 +158,7 @@ describe.skipIf(missing)(`aether${missing ? `: ${missing}` : ""}`, () => {
   it("health and version tell about every service", async () => {
     const health = await aether.run(["health", "--json"]);
     const { status, services }: Health = JSON.parse(health.stdout);
-    expect(services.map(({ name }) => name)).toEqual(expect.arrayContaining(["gateway", "jobs", "policy"]));
+    expect(services.map(({ name }) => name)).toEqual(expect.arrayContaining(["gateway", "jobs", "policy", "events"]));
     expect(health.code).toBe(status === "up" ? 0 : 1);
     expect((await aether.run(["health"])).stdout).toMatch(/^SERVICE +STATE +VERSION +LATENCY\ngateway +up /);
     expect(JSON.parse((await aether.run(["version", "--json"])).stdout)).toMatchObject({ server: { api: "v0" } });

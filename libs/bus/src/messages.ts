@@ -12,20 +12,26 @@ const goneCodes: readonly number[] = [10057, 10043];
 export interface StoredMessage {
   sequence: number;
   data: Uint8Array;
+  /** What a header says; undefined where there is none of that name. */
+  header(name: string): string | undefined;
 }
 
-/**
- * Appends to a subject whose last message has exactly that sequence (0: none); throws RevisionConflict otherwise. With `among`
- * it is the last message of all subjects that this pattern covers.
- */
+export interface AppendOptions {
+  /** The pattern of subjects whose last message is meant, instead of the subject's own. */
+  among?: string;
+  headers?: Readonly<Record<string, string>>;
+}
+
+/** Appends behind the last message of a subject, which must have exactly that sequence (0: none); throws RevisionConflict otherwise. */
 export async function appendMessage(
   bus: Bus,
   subject: string,
   data: Uint8Array,
   lastSequence: number,
-  among: string = subject,
+  { among = subject, headers: more = {} }: AppendOptions = {},
 ): Promise<number> {
   const head = headers();
+  for (const [name, value] of Object.entries(more)) head.set(name, value);
   head.set("Nats-Expected-Last-Subject-Sequence", String(lastSequence));
   if (among !== subject) head.set("Nats-Expected-Last-Subject-Sequence-Subject", among);
   try {
@@ -36,10 +42,12 @@ export async function appendMessage(
   }
 }
 
-/** The last message of a subject or of a pattern of them, null where there is none. */
+/** The last message of a subject, which may have wildcards; null where there is none. */
 export async function lastMessage(bus: Bus, stream: string, subject: string): Promise<StoredMessage | null> {
   const message = await bus.jsm.direct.getMessage(stream, { last_by_subj: subject });
-  return message ? { sequence: message.seq, data: message.data } : null;
+  return message
+    ? { sequence: message.seq, data: message.data, header: (name) => message.header?.get(name) || undefined }
+    : null;
 }
 
 /** Overwrites one message in the stream's files and removes it; false where it has been gone already. */
@@ -73,7 +81,9 @@ export async function readMessages(
   let ended = false;
   for await (const answer of answers) {
     ended = isEnd(answer);
-    if (!ended) found.push({ sequence: Number(answer.headers?.get("Nats-Sequence")), data: answer.data });
+    if (ended) continue;
+    const header = (name: string) => answer.headers?.get(name) || undefined;
+    found.push({ sequence: Number(header("Nats-Sequence")), data: answer.data, header });
   }
   if (!ended) throw new ProblemError("unavailable", { detail: `reading ${stream} was cut short`, retry_after_ms: 200 });
   return found;

@@ -14,6 +14,8 @@ export interface TailMessage {
   /** Null for a deletion marker. */
   data: Uint8Array | null;
   time: Date;
+  /** What a header says; undefined where there is none of that name. */
+  header(name: string): string | undefined;
 }
 
 export interface TailOptions {
@@ -137,7 +139,13 @@ function batchOf(messages: readonly TailMessage[]): number {
 
 function toTailMessage(message: JsMsg): TailMessage {
   const deleted = message.headers?.get("KV-Operation") === "DEL" || message.headers?.get("KV-Operation") === "PURGE";
-  return { subject: message.subject, sequence: message.seq, data: deleted ? null : message.data, time: message.time };
+  return {
+    subject: message.subject,
+    sequence: message.seq,
+    data: deleted ? null : message.data,
+    time: message.time,
+    header: (name) => message.headers?.get(name) || undefined,
+  };
 }
 
 function pause(ms: number, signal: AbortSignal): Promise<void> {

@@ -16,7 +16,7 @@ export interface StreamSpec {
   maxBytesShare: number;
   maxAgeMs?: number;
   /**
-   * Buckets keep the last value per subject and refuse writes when full. LOGS drops its oldest. AUDIT can be neither deleted
+   * Buckets keep the last value per subject and refuse writes when full. LOGS and EVENTS drop their oldest. AUDIT can be neither deleted
    * from nor purged; the server drops its oldest when full, and policy never appends what would drop a record that is not
    * yet in a sealed segment. MEMORY keeps every message and refuses when full; single messages can be erased from it.
    */
@@ -39,11 +39,19 @@ export const streams: readonly StreamSpec[] = [
     name: "LOGS",
     account: "CORE",
     subjects: ["aether.log.v0.*"],
-    maxBytesShare: 0.35,
+    maxBytesShare: 0.3,
     maxAgeMs: limits.logsRetentionMs,
     kind: "log",
   },
   { name: "MEMORY", account: "CORE", subjects: ["aether.memory.v0.*.*"], maxBytesShare: 0.05, kind: "memory" },
+  {
+    name: "EVENTS",
+    account: "CORE",
+    subjects: ["aether.events.v0.>"],
+    maxBytesShare: 0.05,
+    maxAgeMs: limits.eventsRetentionMs,
+    kind: "log",
+  },
   { name: "AUDIT", account: "AUDIT", subjects: ["aether.audit.v0"], maxBytesShare: 0.25, kind: "audit" },
 ];
 
@@ -64,6 +72,7 @@ export function users(hosts: readonly string[]): UserSpec[] {
     policy,
     memory,
     policyAudit,
+    events,
     ...hosts.map(worker),
     provisioner("CORE"),
     provisioner("AUDIT"),
@@ -148,6 +157,14 @@ const policyAudit: UserSpec = {
   publish: ["aether.audit.v0", ...reads("AUDIT")],
   subscribe: [inbox("policy-audit")],
   responds: false,
+};
+
+const events: UserSpec = {
+  name: "events",
+  account: "CORE",
+  publish: [...publishes("events", "events"), "aether.events.v0.>", ...["KV_jobs", "EVENTS"].flatMap(reads)],
+  subscribe: [inbox("events"), ...serves("events")],
+  responds: true,
 };
 
 const worker = (host: string): UserSpec => ({

@@ -88,6 +88,7 @@ describe.skipIf(missing)(`bus boundary${missing ? `: ${missing}` : ""}`, () => {
     await using policy = await nats.connect("policy");
     await using jobs = await nats.connect("jobs");
     await using memory = await nats.connect("memory");
+    await using events = await nats.connect("events");
     const refused: [Bus, string][] = [
       [worker, "aether.v0.worker-host-b.jobs.claim"],
       [worker, "aether.v0.gateway.jobs.submit"],
@@ -99,6 +100,12 @@ describe.skipIf(missing)(`bus boundary${missing ? `: ${missing}` : ""}`, () => {
       [ops, "$KV.jobs.x"],
       [ops, "$JS.API.STREAM.DELETE.KV_jobs"],
       [policy, "$KV.jobs.x"],
+      [jobs, "aether.events.v0.system.jobs.x"],
+      [gateway, "aether.events.v0.user.x.y"],
+      [events, "$KV.jobs.x"],
+      [events, "$JS.API.STREAM.PURGE.EVENTS"],
+      [events, "$JS.API.STREAM.MSG.DELETE.EVENTS"],
+      [events, "aether.v0.gateway.jobs.submit"],
       [jobs, "aether.audit.v0"],
       [jobs, "$JS.API.STREAM.DELETE.KV_jobs"],
       [jobs, "$JS.API.STREAM.PURGE.LOGS"],

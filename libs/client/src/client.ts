@@ -1,7 +1,10 @@
 // The client. `call` reaches any operation that has a route; the named methods are the same with friendlier arguments.
 import {
   addEntry,
+  type CloudEvent,
   checkPolicy,
+  type EventInput,
+  emitEvent,
   forgetEntry,
   formatQuery,
   getEntry,
@@ -25,6 +28,7 @@ import {
 } from "@aether/contracts";
 import type { z } from "zod";
 import { requestJson } from "./call.ts";
+import { type EventOptions, readEventBatches } from "./events.ts";
 import { type LogOptions, readLogBatches, readLogFrames } from "./logs.ts";
 import type { Transport } from "./transport.ts";
 
@@ -72,6 +76,12 @@ export interface Client {
     search(query: Input<typeof searchMemory>, options?: CallOptions): Promise<Reply<typeof searchMemory>>;
     forget(id: string, options?: CallOptions): Promise<Reply<typeof forgetEntry>>;
   };
+  readonly events: {
+    /** Stores an event; the same again answers the first one. */
+    emit(event: EventInput, options?: CallOptions): Promise<CloudEvent>;
+    /** Events in order, each once, those that came together given together; a follow goes on by itself where it broke. */
+    read(options?: EventOptions): AsyncGenerator<CloudEvent[], void, void>;
+  };
   /** Also when the system is down, as long as the gateway answers. */
   health(options?: CallOptions): Promise<Health>;
   version(options?: CallOptions): Promise<Version>;
@@ -112,6 +122,10 @@ export function createClient(transport: Transport): Client {
       list: (filters = {}, options) => call(listEntries, filters, options),
       search: (query, options) => call(searchMemory, query, options),
       forget: (id, options) => call(forgetEntry, { id }, options),
+    },
+    events: {
+      emit: (event, options) => call(emitEvent, event as Input<typeof emitEvent>, options),
+      read: (options = {}) => readEventBatches(transport, options),
     },
     health: (options = {}) => get("/health", Health, options, [503]),
     version: (options = {}) => get("/version", Version, options),

@@ -16,10 +16,12 @@ export const actions = [
   "memory_list",
   "memory_search",
   "memory_delete",
+  "emit_event",
+  "read_events",
 ] as const;
 export type Action = (typeof actions)[number];
 
-export const resourceTypes = ["Job", "Jobs", "Policy", "Audit", "Memory", "MemoryEntry"] as const;
+export const resourceTypes = ["Job", "Jobs", "Memory", "MemoryEntry", "Events", "Policy", "Audit"] as const;
 export type ResourceType = (typeof resourceTypes)[number];
 
 /** Actions that must still find room when the audit store is full: they only end things. */

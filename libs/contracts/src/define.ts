@@ -6,7 +6,7 @@ import type { Action, ResourceType } from "./actions.ts";
 import type { ProblemSlug } from "./problem.ts";
 
 /** NATS users that may call an operation. "worker" stands for every `worker-<host>`. */
-export type Caller = "gateway" | "worker" | "jobs" | "policy" | "memory";
+export type Caller = "gateway" | "worker" | "jobs" | "policy" | "memory" | "events";
 
 /** Asked of policy by `serve()` before the handler runs. */
 export interface Decided {
@@ -31,6 +31,8 @@ export interface HttpRoute {
   readonly status: 200 | 201 | 202;
   /** Query of the HTTP route where it differs from the bus request (streams, `wait`). */
   readonly query?: z.ZodObject;
+  /** What its body may take where that is less than any body may. */
+  readonly maxBytes?: number;
 }
 
 export type Access = Decided | Exempt;

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { EventFrame, EventQuery } from "./events.ts";
 import { type Example, examples, problemExample } from "./examples.ts";
 import { LogFrame, LogQuery } from "./logs.ts";
 import { operations } from "./operations.ts";
@@ -22,6 +23,11 @@ describe("the examples", () => {
       if (name === "jobs.logs") {
         LogQuery.parse(named);
         expect(LogFrame.array().parse(reply)).toEqual(reply);
+        return;
+      }
+      if (name === "events.read") {
+        EventQuery.parse(named);
+        expect(EventFrame.array().parse(reply)).toEqual(reply);
         return;
       }
       operation.http?.query?.parse(named);

@@ -191,6 +191,27 @@ const citation: Citation = {
   ref: `${entryId}#L1`,
 };
 const { revision: _revision, entry_id: _entryId, size_bytes: _size, lines: _lines, ...hit } = entry;
+const intentId = "int_01kas4f8m0b2d4f6h8k0m2p4r6";
+const started = {
+  specversion: "1.0",
+  id: "KV_jobs:43",
+  source: "/system/jobs",
+  type: "dev.aether.job.started.v1",
+  subject: jobId,
+  time: "2026-11-23T10:00:00.004Z",
+  datacontenttype: "application/json",
+  jobid: jobId,
+  data: { state: "running", previous_state: "starting", reason: null, attempt: 1 },
+  sequence: "000000000129",
+};
+const ended = {
+  ...started,
+  id: "KV_jobs:47",
+  type: "dev.aether.job.ended.v1",
+  time: "2026-11-23T10:00:00.035Z",
+  data: { state: "succeeded", previous_state: "running", reason: null, attempt: 1, exit_code: 0, signal: null },
+  sequence: "000000000131",
+};
 
 /** By operation name; by path for the gateway's own routes. */
 export const examples: Readonly<Record<string, Example>> = {
@@ -282,11 +303,36 @@ export const examples: Readonly<Record<string, Example>> = {
     params: { id: entryId },
     reply: { id: entryId, entry_id: entryId, forgotten_at: "2026-11-23T11:00:00.000Z", forgotten_by: "user:1000" },
   },
+  "events.emit": {
+    body: {
+      specversion: "1.0",
+      id: "build-1024",
+      source: "ci",
+      type: "com.example.build.finished",
+      data: { commit: "4a7f1cd", passed: true },
+      intentid: intentId,
+    },
+    reply: {
+      time: "2026-11-23T10:00:00.000Z",
+      specversion: "1.0",
+      id: "build-1024",
+      type: "com.example.build.finished",
+      data: { commit: "4a7f1cd", passed: true },
+      intentid: intentId,
+      source: "/user/1000/ci",
+      sequence: "000000000128",
+    },
+  },
+  "events.read": {
+    query: { job_id: jobId, type: ["dev.aether.job.started.v1", "dev.aether.job.ended.v1"] },
+    reply: [started, ended],
+  },
   "/health": {
     reply: {
       status: "up",
       services: [
         { name: "gateway", up: true, version: "0.1.0", latency_ms: 0, degraded: [] },
+        { name: "events", up: true, version: "0.1.0", latency_ms: 0.64, degraded: [] },
         { name: "jobs", up: true, version: "0.1.0", latency_ms: 0.61, degraded: [] },
         { name: "policy", up: true, version: "0.1.0", latency_ms: 0.58, degraded: [] },
         { name: "memory", up: true, version: "0.1.0", latency_ms: 0.63, degraded: [] },

@@ -12,6 +12,16 @@ export {
   subjectOf,
 } from "./define.ts";
 export { Envelope, Principal, principalName } from "./envelope.ts";
+export {
+  CloudEvent,
+  EventFrame,
+  EventInput,
+  EventPage,
+  EventQuery,
+  EventReadRequest,
+  emitEvent,
+  readEvents,
+} from "./events.ts";
 export { type Example, examples, problemExample } from "./examples.ts";
 export { ApprovalId, AuditId, createId, EntryId, IntentId, JobId, RequestId } from "./ids.ts";
 export {

@@ -49,6 +49,10 @@ export const limits = {
   logsRetentionBytes: 8 * GIB,
   followHeartbeatMs: 10 * SECOND,
 
+  eventBytes: 64 * KIB,
+  eventsRetentionMs: 7 * DAY,
+  eventsTailMax: 10_000,
+
   heartbeatMs: 2 * SECOND,
   wardenDeadlineMs: 10 * SECOND,
   workerGoneMs: 20 * SECOND,

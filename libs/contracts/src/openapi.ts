@@ -2,6 +2,7 @@
 // document cannot say anything else. Schemas with a name become components; everything else stands where it is used.
 import { z } from "zod";
 import type { Operation } from "./define.ts";
+import { CloudEvent, EventFrame, EventInput, readEvents } from "./events.ts";
 import { type Example, examples, problemExample } from "./examples.ts";
 import { Job, readLogs } from "./jobs.ts";
 import { LogFrame } from "./logs.ts";
@@ -18,7 +19,7 @@ type Direction = "input" | "output";
 
 const named = {
   ...{ Job, JobSpec, LogFrame, AuditRecord, MemoryEntry, MemoryHit, NewEntry, Citation },
-  ...{ Problem, Decision, Health, ServiceHealth, Version },
+  ...{ CloudEvent, EventFrame, EventInput, Problem, Decision, Health, ServiceHealth, Version },
 };
 
 /** What any route may answer beside its own problems. */
@@ -120,19 +121,24 @@ function bodyOf(operation: Operation, example: Example, components: Json): Json 
 }
 
 function replyOf(operation: Operation, example: Example, components: Json): Json {
+  if (operation.name === readEvents.name) return streamOf(EventFrame, example, components);
   if (operation.name !== readLogs.name) {
     return {
       "application/json": { schema: convert(operation.reply, "output", components), ...exampleOf(example.reply) },
     };
   }
-  const frame = convert(LogFrame, "output", components);
   return {
-    "application/x-ndjson": {
-      schema: frame,
-      ...exampleOf(Array.isArray(example.reply) ? example.reply[0] : undefined),
-    },
-    "text/event-stream": { schema: { type: "string" } },
+    ...streamOf(LogFrame, example, components),
     "application/octet-stream": { schema: { type: "string", format: "binary" } },
+  };
+}
+
+/** What is answered a line at a time. */
+function streamOf(frame: z.ZodType, example: Example, components: Json): Json {
+  const first = Array.isArray(example.reply) ? example.reply[0] : undefined;
+  return {
+    "application/x-ndjson": { schema: convert(frame, "output", components), ...exampleOf(first) },
+    "text/event-stream": { schema: { type: "string" } },
   };
 }
 

@@ -1,5 +1,6 @@
 // Every operation there is, by service. Routes, permissions, the client and the documents iterate this and nothing else.
 import type { Operation } from "./define.ts";
+import { emitEvent, readEvents } from "./events.ts";
 import { getJob, killJob, listJobs, readLogs, stopJob, submitJob } from "./jobs.ts";
 import { addEntry, forgetEntry, getEntry, listEntries, searchMemory } from "./memory.ts";
 import { checkPolicy, decide, listAudit, verifyAudit } from "./policy.ts";
@@ -22,6 +23,7 @@ export const services = {
   ],
   policy: [decide, checkPolicy, listAudit, verifyAudit, healthOperation("policy")],
   memory: [addEntry, getEntry, listEntries, searchMemory, forgetEntry, healthOperation("memory")],
+  events: [emitEvent, readEvents, healthOperation("events")],
 } as const satisfies Record<string, readonly Operation[]>;
 
 export type ServiceName = keyof typeof services;

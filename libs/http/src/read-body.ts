@@ -30,7 +30,9 @@ function assertJson(request: IncomingMessage): void {
     .find((parameter) => parameter.startsWith("charset="))
     ?.slice("charset=".length)
     .replaceAll('"', "");
-  if (type !== "application/json" || (charset !== undefined && charset !== "utf-8" && charset !== "utf8")) {
+  // JSON under a name of its own, such as application/cloudevents+json, is JSON.
+  const isJson = /^application\/([a-z0-9.-]+\+)?json$/.test(type ?? "");
+  if (!isJson || (charset !== undefined && charset !== "utf-8" && charset !== "utf8")) {
     throw new ProblemError("unsupported-media-type", { detail: "the body must be application/json in UTF-8" });
   }
   const encoding = request.headers["content-encoding"];

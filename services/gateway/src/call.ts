@@ -7,6 +7,7 @@ import {
   type Operation,
   type Principal,
   ProblemError,
+  parseDurationMs,
   parseQuery,
   querySchema,
 } from "@aether/contracts";
@@ -70,9 +71,11 @@ async function readBody(
   params: Record<string, string>,
 ): Promise<object> {
   if (operation.http?.method === "GET") return {};
-  const body = await readJsonBody(request, { maxBytes: limits.requestBodyBytes });
+  const body = await readJsonBody(request, { maxBytes: operation.http?.maxBytes ?? limits.requestBodyBytes });
   if (body === undefined) return {};
   if (typeof body !== "object" || body === null || Array.isArray(body)) throw invalidField("", "must be a JSON object");
+  // A schema would pass over it in silence.
+  if (Object.hasOwn(body, "__proto__")) throw invalidField("__proto__", "unknown field");
   for (const name of Object.keys(params))
     if (Object.hasOwn(body, name)) throw invalidField(name, "is given by the path");
   return body;
@@ -90,6 +93,19 @@ function require<T>(parsed: z.ZodSafeParseResult<T>): T {
   return parsed.data;
 }
 
-function invalidField(path: string, message: string): ProblemError {
+/** Where a reader of server-sent events wants to go on; undefined where it does not say so. */
+export function lastEventId({ headers }: IncomingMessage): number | undefined {
+  const said = headers["last-event-id"];
+  return typeof said === "string" && /^\d{1,15}$/.test(said) ? Number(said) : undefined;
+}
+
+/** Milliseconds since the epoch of a time, or of a duration back from now. */
+export function toTimeMs(since: string): number {
+  const agoMs = parseDurationMs(since);
+  return agoMs === null ? Date.parse(since) : Date.now() - agoMs;
+}
+
+/** The refusal of one field, or of the whole body where the path is empty. */
+export function invalidField(path: string, message: string): ProblemError {
   return new ProblemError("invalid-request", { detail: `${path || "body"}: ${message}`, errors: [{ path, message }] });
 }

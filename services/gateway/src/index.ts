@@ -1,10 +1,11 @@
 // The gateway: HTTP on a unix socket on one side, the bus on the other. It knows who calls (peer credentials), refuses what
 // is not valid before anybody is asked, translates, and streams. It holds no state and takes no decision.
 import type { Bus } from "@aether/bus";
-import { createOpenApi, limits, ProblemError, readLogs, type Version } from "@aether/contracts";
+import { createOpenApi, limits, ProblemError, readEvents, readLogs, type Version } from "@aether/contracts";
 import { createProblemServer, type Exchange, listenUnix, peerCredentials, writeJson } from "@aether/http";
 import type { Logger } from "@aether/telemetry";
 import { refuseBody, toEnvelope } from "./call.ts";
+import { answerEvents } from "./events-route.ts";
 import { readHealth } from "./health.ts";
 import { answerLogs } from "./log-route.ts";
 import { answerOperation } from "./operation-route.ts";
@@ -117,6 +118,9 @@ async function answer(context: Context, exchange: Exchange, { route, params, sea
     const { operation } = route;
     if (operation.name === readLogs.name) {
       return answerLogs({ ...context, bus, log }, exchange, { id: params.id ?? "", search, envelope });
+    }
+    if (operation.name === readEvents.name) {
+      return answerEvents({ ...context, bus, log }, exchange, { search, envelope });
     }
     return answerOperation({ ...context, bus, log }, exchange, { operation, params, search, envelope });
   }

@@ -1,43 +1,13 @@
-// `GET /v0/jobs/{id}/logs`: loops over pages and writes frames.
-//
-// Exactly once, in order: the place of the next page comes from the page before it and moves only when that page has come;
-// a page that fails is asked for again from the same place. While one page is being written the next one is on its way, so
-// a slow reader holds two pages and no more. What fails before the first page becomes the status of the answer; later, an
-// `error` frame, or, in raw, a transfer that is visibly cut off.
+// `GET /v0/jobs/{id}/logs`: pages of raw lines in, frames out. The log is over when a page carries its end.
 import { constants } from "node:os";
-import { setTimeout } from "node:timers/promises";
-import type { Bus } from "@aether/bus";
-import {
-  invalidRequest,
-  type LogPage,
-  LogQuery,
-  type LogReadRequest,
-  ProblemError,
-  parseDurationMs,
-  parseQuery,
-  readLogs,
-} from "@aether/contracts";
+import { invalidRequest, type LogPage, LogQuery, type LogReadRequest, parseQuery, readLogs } from "@aether/contracts";
 import { type Exchange, openStream, type ResponseStream } from "@aether/http";
-import type { Logger } from "@aether/telemetry";
-import { ask, untilGone, within } from "./ask.ts";
-import type { CallEnvelope } from "./call.ts";
+import { ask, untilGone } from "./ask.ts";
+import { type CallEnvelope, invalidField, lastEventId, toTimeMs } from "./call.ts";
 import { contentTypes, type FrameOptions, formatFrame, formatPage } from "./log-frames.ts";
+import { endBroken, type PageContext, pageMarginMs, pageWaitMs, writePages } from "./pages.ts";
 
 const exitCodeTrailer = "Aether-Exit-Code";
-/** How long the service may hold a page back while there is nothing new; short, so that a service that died is noticed. */
-const pageWaitMs = 2_000;
-const pageMarginMs = 5_000;
-const retryStepMs = 100;
-const retryStepMaxMs = 1_000;
-
-export interface LogContext {
-  bus: Bus;
-  log: Logger;
-  closing: AbortSignal;
-  heartbeatMs: number;
-  /** How long a follow outlives the services it reads from. */
-  retryForMs: number;
-}
 
 export interface LogCall {
   id: string;
@@ -45,10 +15,8 @@ export interface LogCall {
   envelope: CallEnvelope;
 }
 
-type Page = { reply: LogPage; bytes: Uint8Array };
-
 /** Answers a request for a log; throws ProblemError while nothing has been sent. */
-export async function answerLogs(context: LogContext, exchange: Exchange, call: LogCall): Promise<void> {
+export async function answerLogs(context: PageContext, exchange: Exchange, call: LogCall): Promise<void> {
   const { query, first } = toRead(exchange, call);
   const signal = untilGone(exchange.response, context.closing);
   const read = (place: LogReadRequest) =>
@@ -62,52 +30,26 @@ export async function answerLogs(context: LogContext, exchange: Exchange, call: 
     contentType: contentTypes[query.format],
     trailers: query.format === "raw" ? [exitCodeTrailer] : [],
   });
-  try {
-    await writePages(context, stream, { query, first, page, read, signal });
-  } catch (error) {
-    endBroken(context, stream, { error, format: query.format, requestId: exchange.requestId });
-  }
-}
-
-interface Reading {
-  query: LogQuery;
-  first: LogReadRequest;
-  page: Page;
-  read(place: LogReadRequest): Promise<Page>;
-  signal: AbortSignal;
-}
-
-async function writePages(context: LogContext, stream: ResponseStream, reading: Reading): Promise<void> {
-  const { query, signal } = reading;
-  const beat = formatFrame({ type: "heartbeat" }, query.format);
-  let { page, first: place } = reading;
+  const { format } = query;
   let after = query.after ?? 0;
-  let writtenAt = performance.now();
-  const write = async (data: string | Uint8Array) => {
-    if (data.length === 0) return;
-    await stream.write(data);
-    writtenAt = performance.now();
-  };
-  for (;;) {
-    const eof = page.reply.eof;
-    const next = nextPlace(place, page.reply, query.follow);
-    const coming = next && readAgain(context, reading, next);
-    // Its failure is seen when it is awaited, which a failing write may prevent.
-    coming?.catch(() => {});
-    await write(formatPage(page.reply, page.bytes, frameOptions(query, after, eof?.last_seq)));
-    if (!next || !coming) return end(stream, query, eof);
-    after = Math.max(after, page.reply.after);
-    place = next;
-    for (;;) {
-      const arrived = await within(coming, writtenAt + context.heartbeatMs - performance.now());
-      if (arrived) {
-        page = arrived;
-        break;
-      }
-      signal.throwIfAborted();
-      await write(beat);
-      writtenAt = performance.now();
-    }
+  try {
+    const last = await writePages(context, stream, {
+      ...{ first, page, read, signal },
+      next: (place, { reply }) => nextPlace(place, reply, query.follow),
+      format({ reply, bytes }) {
+        const text = formatPage(reply, bytes, frameOptions(query, after, reply.eof?.last_seq));
+        after = Math.max(after, reply.after);
+        return text;
+      },
+      beat: () => formatFrame({ type: "heartbeat" }, format),
+    });
+    await end(stream, query, last.reply.eof);
+  } catch (error) {
+    const { requestId } = exchange;
+    endBroken(context, stream, {
+      ...{ error, requestId },
+      format: (problem) => (format === "raw" ? null : formatFrame({ type: "error", problem }, format)),
+    });
   }
 }
 
@@ -117,20 +59,6 @@ function nextPlace(place: LogReadRequest, page: LogPage, follow: boolean): LogRe
   if (page.eof || (!follow && !moved)) return null;
   const { tail: _, ...rest } = place;
   return { ...rest, after: page.after, position: page.position, wait_ms: follow ? pageWaitMs : 0 };
-}
-
-/** Asks until the services are back; each try from the same place. */
-async function readAgain({ retryForMs }: LogContext, { read, signal }: Reading, place: LogReadRequest): Promise<Page> {
-  const giveUpAt = performance.now() + retryForMs;
-  for (let stepMs = retryStepMs; ; stepMs = Math.min(2 * stepMs, retryStepMaxMs)) {
-    try {
-      return await read(place);
-    } catch (error) {
-      const passing = error instanceof ProblemError && (error.problem.status === 503 || error.problem.status === 504);
-      if (!passing || signal.aborted || performance.now() > giveUpAt) throw error;
-    }
-    await setTimeout(stepMs, undefined, { signal });
-  }
 }
 
 async function end(stream: ResponseStream, query: LogQuery, eof: LogPage["eof"]): Promise<void> {
@@ -146,39 +74,15 @@ function exitCodeOf(eof: NonNullable<LogPage["eof"]>): number {
   return number === undefined ? 125 : 128 + number;
 }
 
-function endBroken(
-  context: LogContext,
-  stream: ResponseStream,
-  { error, format, requestId }: { error: unknown; format: LogQuery["format"]; requestId: string },
-): void {
-  if (stream.gone.aborted) return;
-  if (format === "raw") {
-    stream.abort();
-    return;
-  }
-  // A follow that the gateway itself ends has no `eof`: its reader comes back and goes on after the last seq it saw.
-  if (context.closing.aborted) {
-    stream.end();
-    return;
-  }
-  if (!(error instanceof ProblemError)) context.log.error({ err: error, request_id: requestId }, "log stream failed");
-  const { problem } = error instanceof ProblemError ? error : new ProblemError("internal-error");
-  const frame = { type: "error", problem: { ...problem, instance: `urn:aether:request:${requestId}` } } as const;
-  stream.write(formatFrame(frame, format)).then(
-    () => stream.end(),
-    () => stream.abort(),
-  );
-}
-
 function toRead({ request }: Exchange, call: LogCall): { query: LogQuery; first: LogReadRequest } {
   const parsed = LogQuery.safeParse(parseQuery(LogQuery, call.search));
   if (!parsed.success) throw invalidRequest(parsed.error);
   const query: LogQuery = { ...parsed.data };
-  if (query.after !== undefined && query.tail !== undefined) throw invalidQuery("tail", "not together with after");
+  if (query.after !== undefined && query.tail !== undefined) throw invalidField("tail", "not together with after");
   if (!call.search.has("format") && request.headers.accept?.startsWith(contentTypes.sse)) query.format = "sse";
-  const lastSeen = query.format === "sse" ? request.headers["last-event-id"] : undefined;
-  if (typeof lastSeen === "string" && /^\d{1,15}$/.test(lastSeen)) {
-    query.after = Number(lastSeen);
+  const lastSeen = query.format === "sse" ? lastEventId(request) : undefined;
+  if (lastSeen !== undefined) {
+    query.after = lastSeen;
     delete query.tail;
   }
   const first: LogReadRequest = {
@@ -193,11 +97,6 @@ function toRead({ request }: Exchange, call: LogCall): { query: LogQuery; first:
   return { query, first };
 }
 
-function toTimeMs(since: string): number {
-  const agoMs = parseDurationMs(since);
-  return agoMs === null ? Date.parse(since) : Date.now() - agoMs;
-}
-
 function frameOptions(query: LogQuery, after: number, upTo: number | undefined): FrameOptions {
   return {
     format: query.format,
@@ -205,8 +104,4 @@ function frameOptions(query: LogQuery, after: number, upTo: number | undefined):
     ...(query.stream && { stream: query.stream }),
     ...(upTo !== undefined && { upTo }),
   };
-}
-
-function invalidQuery(path: string, message: string): ProblemError {
-  return new ProblemError("invalid-request", { detail: `${path}: ${message}`, errors: [{ path, message }] });
 }

@@ -16,6 +16,8 @@ import {
   type LogPage,
   listJobs,
   ProblemError,
+  type Request,
+  readEvents,
   readLogs,
   stopJob,
   submitJob,
@@ -38,6 +40,8 @@ export interface Script {
   /** The only log there is. */
   readonly log: { batches: LogBatch[]; bytes: Uint8Array[] };
   pages: number;
+  /** Events as they are answered, by their sequence from 1. */
+  readonly events: string[];
   /** Called whenever something changed. */
   changed(): void;
   /** Resolves at the next change, or after the time. */
@@ -51,6 +55,7 @@ export function createScript(): Script {
     calls: [],
     log: { batches: [], bytes: [] },
     pages: 0,
+    events: [],
     changed() {
       for (const resolve of waiting.splice(0)) resolve();
     },
@@ -191,6 +196,52 @@ export function serveHealth(bus: Bus, service: string): Promise<AsyncDisposable>
     decide: async () => allow,
     handlers: [health],
   });
+}
+
+/** Serves events from the script; those of another type than asked for are passed over. */
+export function serveEvents(bus: Bus, script: Script): Promise<AsyncDisposable> {
+  const find = ({ after, type, limit }: Request<typeof readEvents>) => {
+    const found = script.events.map((text, index) => ({ text, sequence: index + 1 }));
+    const wanted = found.filter(
+      ({ text, sequence }) => sequence > after && (!type || type.includes(JSON.parse(text).type)),
+    );
+    const page = wanted.slice(0, Math.min(limit, 3));
+    const until = script.events.length;
+    const reply = {
+      sequences: page.map(({ sequence }) => sequence),
+      after: page.length < wanted.length ? (page.at(-1)?.sequence ?? after) : until,
+      until,
+    };
+    return { reply, bytes: Buffer.from(page.map(({ text }) => `${text}\n`).join("")) };
+  };
+  return serve(bus, {
+    service: "events",
+    version: "1.2.3",
+    description: "scripted",
+    decide: async () => allow,
+    handlers: [
+      handler(readEvents, {
+        async handle(request, { closing }) {
+          script.pages++;
+          const found = find(request);
+          if (found.reply.sequences.length > 0 || request.wait_ms === 0) return found;
+          const closed = new Promise<void>((resolve) =>
+            closing.addEventListener("abort", () => resolve(), { once: true }),
+          );
+          await Promise.race([script.nextChange(request.wait_ms), closed]);
+          return find(request);
+        },
+      }),
+      handler(healthOperation("events"), { handle: async () => ({ version: "1.2.3", degraded: [] }) }),
+    ],
+  });
+}
+
+/** Adds an event to the script. */
+export function addEvent(script: Script, type = "com.example.test"): void {
+  const sequence = String(script.events.length + 1).padStart(12, "0");
+  script.events.push(JSON.stringify({ specversion: "1.0", id: sequence, source: "/user/0", type, sequence }));
+  script.changed();
 }
 
 /** Serves just enough of policy to be asked. */

@@ -8,7 +8,17 @@ import { parseNdjson, readText, requestUnix } from "@aether/http";
 import { captureLog, requireBackend, startNats, type TestNats, tempDir, waitFor } from "@aether/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Gateway, type GatewayOverrides, startGateway } from "../src/index.ts";
-import { addJob, appendLines, createScript, serveHealth, serveJobs, servePolicy, setState } from "./_services.ts";
+import {
+  addEvent,
+  addJob,
+  appendLines,
+  createScript,
+  serveEvents,
+  serveHealth,
+  serveJobs,
+  servePolicy,
+  setState,
+} from "./_services.ts";
 
 const missing = requireBackend("nats");
 
@@ -18,20 +28,22 @@ describe.skipIf(missing)(`gateway${missing ? `: ${missing}` : ""}`, () => {
   let jobsBus: Bus;
   let policyBus: Bus;
   let memoryBus: Bus;
+  let eventsBus: Bus;
   const folder = tempDir();
 
   beforeAll(async () => {
     nats = await startNats();
-    [bus, jobsBus, policyBus, memoryBus] = await Promise.all([
+    [bus, jobsBus, policyBus, memoryBus, eventsBus] = await Promise.all([
       nats.connect("gateway"),
       nats.connect("jobs"),
       nats.connect("policy"),
       nats.connect("memory"),
+      nats.connect("events"),
     ]);
   });
 
   afterAll(async () => {
-    for (const one of [bus, jobsBus, policyBus, memoryBus]) await one[Symbol.asyncDispose]();
+    for (const one of [bus, jobsBus, policyBus, memoryBus, eventsBus]) await one[Symbol.asyncDispose]();
     await nats[Symbol.asyncDispose]();
     folder[Symbol.dispose]();
   });
@@ -44,10 +56,11 @@ describe.skipIf(missing)(`gateway${missing ? `: ${missing}` : ""}`, () => {
     const jobs = held.use(await serveJobs(jobsBus, script));
     const policy = held.use(await servePolicy(policyBus));
     held.use(await serveHealth(memoryBus, "memory"));
+    const events = held.use(await serveEvents(eventsBus, script));
     // Until the server knows of the subscriptions, nobody answers.
-    await Promise.all([jobsBus, policyBus, memoryBus].map((one) => one.nats.flush()));
+    await Promise.all([jobsBus, policyBus, memoryBus, eventsBus].map((one) => one.nats.flush()));
     const gateway: Gateway = held.use(await startGateway({ socketPath, bus, operators: [0], log }, overrides));
-    return { script, log, socketPath, gateway, jobs, policy, [Symbol.asyncDispose]: () => held.disposeAsync() };
+    return { script, log, socketPath, gateway, jobs, policy, events, [Symbol.asyncDispose]: () => held.disposeAsync() };
   }
 
   async function send(
@@ -370,6 +383,80 @@ describe.skipIf(missing)(`gateway${missing ? `: ${missing}` : ""}`, () => {
       await waitFor("the follow to wait", () => fixture.script.pages >= 2);
       await fixture.gateway[Symbol.asyncDispose]();
       expect(seqs(frames((await following).text))).toEqual([1]);
+    });
+  });
+
+  describe("events", () => {
+    const values = (text: string) =>
+      text
+        .split("\n")
+        .filter(Boolean)
+        .map((line): { sequence?: string; type: string; after?: number; problem?: { status: number } } =>
+          JSON.parse(line),
+        );
+    const places = (text: string) => values(text).flatMap(({ sequence }) => (sequence ? [Number(sequence)] : []));
+
+    it("are given up to what was stored when asked, no more than wanted", async () => {
+      await using fixture = await start();
+      expect((await send(fixture.socketPath, "GET", "/v0/events")).text).toBe("");
+      for (let n = 1; n <= 10; n++) addEvent(fixture.script, n % 2 ? "odd" : "even");
+      const get = async (query: string) => places((await send(fixture.socketPath, "GET", `/v0/events${query}`)).text);
+      expect(await get("")).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+      expect(await get("?after=8")).toEqual([9, 10]);
+      expect(await get("?limit=4")).toEqual([1, 2, 3, 4]);
+      expect(await get("?follow=1&limit=7")).toEqual([1, 2, 3, 4, 5, 6, 7]);
+      expect(await get("?type=odd&after=2")).toEqual([3, 5, 7, 9]);
+    });
+
+    it("are followed through restarts of the service, each once", async () => {
+      await using fixture = await start();
+      const following = send(fixture.socketPath, "GET", "/v0/events?follow=1&limit=200");
+      let { events } = fixture;
+      for (let n = 1; n <= 200; n++) {
+        addEvent(fixture.script);
+        if (n % 50 === 0) {
+          await events[Symbol.asyncDispose]();
+          events = await serveEvents(eventsBus, fixture.script);
+        }
+      }
+      expect(places((await following).text)).toEqual(Array.from({ length: 200 }, (_, i) => i + 1));
+      await events[Symbol.asyncDispose]();
+    });
+
+    it("are server-sent events with the place as id, and heartbeats that move it", async () => {
+      await using fixture = await start({ heartbeatMs: 20 });
+      for (let n = 0; n < 3; n++) addEvent(fixture.script);
+      const headers = { Accept: "text/event-stream", "Last-Event-ID": "2" };
+      const response = await requestUnix({
+        ...{
+          socketPath: fixture.socketPath,
+          method: "GET",
+          path: "/v0/events?follow=1&type=com.example.test",
+          headers,
+        },
+      });
+      expect(response.headers["content-type"]).toBe("text/event-stream");
+      let text = "";
+      response.body.on("data", (chunk: Buffer) => {
+        text += chunk;
+      });
+      await waitFor("a heartbeat", () => text.includes("heartbeat"));
+      expect(text).toMatch(/^id: 3\ndata: \{.*"sequence":"000000000003"\}\n\nid: 3\n: heartbeat\n\n/);
+      addEvent(fixture.script, "another");
+      addEvent(fixture.script);
+      await waitFor("the next", () => text.includes("\n\nid: 5\ndata: "));
+      response.body.destroy();
+    });
+
+    it("end with an error when the service does not come back, and a follow says how far it was", async () => {
+      await using fixture = await start({ retryForMs: 50, heartbeatMs: 20 });
+      addEvent(fixture.script, "another");
+      const following = send(fixture.socketPath, "GET", "/v0/events?follow=1&type=wanted");
+      await waitFor("the follow", () => fixture.script.pages > 1);
+      await fixture.events[Symbol.asyncDispose]();
+      const all = values((await following).text);
+      expect(all[0]).toEqual({ type: "heartbeat", after: 1 });
+      expect(all.at(-1)).toMatchObject({ type: "error", problem: { status: 503 } });
     });
   });
 

@@ -51,7 +51,7 @@ export function openStore(bus: Bus): Store {
       const subject = subjectOf(entry.owner, entry.id);
       const data = Buffer.from(JSON.stringify(entry));
       try {
-        return await appendMessage(bus, subject, data, lastSequence, subjectOf(entry.owner, "*"));
+        return await appendMessage(bus, subject, data, lastSequence, { among: subjectOf(entry.owner, "*") });
       } catch (error) {
         if (error instanceof RevisionConflict) return null;
         const stored = await find(subject).catch(() => null); // the answer may be all that was lost

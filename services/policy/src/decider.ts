@@ -24,6 +24,13 @@ export interface Decider {
 }
 
 const noneYet = "a person would have to approve it, and nobody can be asked yet";
+/** What shows many things: the action and the type by which reading one of them is judged. */
+const lists: Partial<Record<Action, { action: Action; type: ResourceType }>> = {
+  list_jobs: { action: "read_job", type: "Job" },
+  memory_list: { action: "memory_read", type: "MemoryEntry" },
+  memory_search: { action: "memory_read", type: "MemoryEntry" },
+  read_events: { action: "read_events", type: "Events" },
+};
 /** Nobody's: what a principal may read of this, they may read of everybody. */
 const somebodyElse = "somebody:else";
 
@@ -32,15 +39,10 @@ const askable: Readonly<Record<string, ReadonlySet<Action>>> = {
   jobs: new Set([...actionsOf(services.jobs), "start_job"]),
   policy: new Set(actionsOf(services.policy)),
   memory: new Set(actionsOf(services.memory)),
+  events: new Set(actionsOf(services.events)),
 };
 /** What reads a single thing of a type. */
 const reads: Partial<Record<ResourceType, Action>> = { Job: "read_job", MemoryEntry: "memory_read" };
-/** Actions on a collection, and the type of what it holds. */
-const collections: Partial<Record<Action, ResourceType>> = {
-  list_jobs: "Job",
-  memory_list: "MemoryEntry",
-  memory_search: "MemoryEntry",
-};
 /** Actions that make what they are about: there is nothing yet to be hidden. */
 const makers: ReadonlySet<Action> = new Set(["submit_job", "memory_write"]);
 /** Actions of status reads only, which may be counted instead of written one by one. */
@@ -58,7 +60,7 @@ export function createDecider(parts: {
 }): Decider {
   const { engine, tally, log } = parts;
   const judge: Decider["judge"] = (question) => {
-    const verdict = collections[question.action] ? judgeList(engine, question) : engine.judge(question);
+    const verdict = lists[question.action] ? judgeList(engine, question) : engine.judge(question);
     const policyVersion = engine.version;
     if (verdict.outcome !== "ask") return { ...verdict, outcome: verdict.outcome, policyVersion };
     return { ...verdict, outcome: "deny", reason: `${verdict.reason}: ${noneYet}`, policyVersion };
@@ -108,9 +110,10 @@ function isVisible(engine: Engine, question: Question): boolean {
 
 /** Whether what a collection holds of this owner may be read; null where the question is not about a collection. */
 function judgeRead(engine: Engine, { principal, action }: Question, owner: string): Verdict | null {
-  const type = collections[action];
-  const read = type && reads[type];
-  return read ? engine.judge({ principal, action: read, resource: { type, owner, labels: {} }, context: {} }) : null;
+  const read = lists[action];
+  if (!read) return null;
+  const { type } = read;
+  return engine.judge({ principal, action: read.action, resource: { type, owner, labels: {} }, context: {} });
 }
 
 function actionsOf(served: (typeof services)[keyof typeof services]): Action[] {

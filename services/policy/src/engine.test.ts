@@ -24,6 +24,7 @@ function typeOf(action: Action): Question["resource"]["type"] {
   if (action.endsWith("_audit")) return "Audit";
   if (action === "check_policy") return "Policy";
   if (action === "list_jobs") return "Jobs";
+  if (action === "emit_event" || action === "read_events") return "Events";
   if (action === "memory_list" || action === "memory_search") return "Memory";
   return action.startsWith("memory_") ? "MemoryEntry" : "Job";
 }
@@ -78,6 +79,14 @@ const table: [string, Principal, Omit<Question, "principal">, "allow" | "deny", 
   ["who has no role keeps a note", nobody, about("memory_write", "user:65534"), "deny", ""],
   ["who has no role searches", nobody, about("memory_search", "user:65534"), "deny", ""],
   ["who has no role lists memory", nobody, about("memory_list", "user:65534"), "deny", ""],
+  ["a member emits an event", member, about("emit_event", own), "allow", "own-events"],
+  ["a member emits an event for another", member, about("emit_event", other), "deny", ""],
+  ["a member reads events", member, about("read_events", own), "allow", "own-events"],
+  ["a member reads another's events", member, about("read_events", other), "deny", ""],
+  ["an operator reads another's events", operator, about("read_events", other), "allow", "operators-read"],
+  ["an operator emits an event for another", operator, about("emit_event", other), "deny", ""],
+  ["who has no role emits an event", nobody, about("emit_event", "user:65534"), "deny", ""],
+  ["who has no role reads events", nobody, about("read_events", "user:65534"), "deny", ""],
   ["who has no role submits", nobody, about("submit_job", "user:65534"), "deny", ""],
   ["who has no role reads what is theirs", nobody, about("read_job", "user:65534"), "deny", ""],
   ["an agent without a role", agent, about("submit_job", "agent:aurora"), "deny", ""],

@@ -1,6 +1,7 @@
-import { type AuditRecord, type Job, limits, ProblemError } from "@aether/contracts";
+import { type AuditRecord, type CloudEvent, type Job, limits, ProblemError } from "@aether/contracts";
 import { printAudit } from "../audit-table.ts";
 import { defineCommand } from "../command.ts";
+import { eventLine } from "../event-line.ts";
 import { stateOf } from "../exit-code.ts";
 import { exitCodes } from "../failure.ts";
 import { formatBytes, formatMs } from "../format.ts";
@@ -10,10 +11,10 @@ import { alignColumns, quoteCommand, visible } from "../text.ts";
 export const inspect = defineCommand({
   usage: "inspect JOB…",
   about:
-    "Show everything about a job: its record, its limits and how they were enforced, what it used, its audit records",
+    "Show everything about a job: its record, its limits and how they were enforced, what it used, its events and audit records",
   options: {},
   operands: { min: 1, max: Number.POSITIVE_INFINITY, name: "JOB" },
-  notes: ["With --json: {job, audit} for each job, one a line; audit is null for those who may not read it."],
+  notes: ["With --json: {job, events, audit} for each job, one a line; audit is null for those who may not read it."],
   async run({ operands, json, terminal: { out }, connect }) {
     const client = await connect();
     for (const [i, id] of operands.entries()) {
@@ -26,17 +27,19 @@ export const inspect = defineCommand({
           throw error;
         },
       );
-      if (json) printJsonLine(out, { job, audit });
+      const events: CloudEvent[] = [];
+      for await (const batch of client.events.read({ job_id: id, source: "/system" })) events.push(...batch);
+      if (json) printJsonLine(out, { job, events, audit });
       else {
         if (i > 0) out.line();
-        printJob(out, job, audit);
+        printJob(out, job, events, audit);
       }
     }
     return exitCodes.done;
   },
 });
 
-function printJob(out: Output, job: Job, audit: AuditRecord[] | null): void {
+function printJob(out: Output, job: Job, events: readonly CloudEvent[], audit: AuditRecord[] | null): void {
   out.line(out.paint("bold", `${job.id}  ${stateOf(job)}`));
   printFields(out, describe(job));
   if (job.usage) {
@@ -57,6 +60,9 @@ function printJob(out: Output, job: Job, audit: AuditRecord[] | null): void {
       ]),
     );
   }
+  section(out, "Events");
+  for (const event of events) out.line(`  ${eventLine(out, event, { short: true })}`);
+  if (events.length === 0) out.line("  none are kept any more");
   section(out, "Audit");
   if (audit) printAudit(out, audit, { indent: "  " });
   else out.line("  you may not read the audit log");

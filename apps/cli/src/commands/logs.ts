@@ -53,7 +53,7 @@ function toRequest({ tail, since, after, stream }: Given) {
   return {
     ...(tail !== undefined && tail !== "all" && { tail: toCount("--tail", tail) }),
     ...(after !== undefined && { after: toCount("--after", after) }),
-    ...(since !== undefined && { since: toSince(since) }),
+    ...(since !== undefined && { since: toSince(since, limits.logsRetentionMs) }),
     ...(only && { stream: only.data }),
   };
 }
@@ -64,11 +64,11 @@ function toCount(option: string, text: string): number {
 }
 
 /** A duration goes as it is; a date that a person writes becomes the exact time that the API takes. */
-function toSince(text: string): string {
+export function toSince(text: string, atMostMs: number): string {
   if (/^[\d.]+[a-z]/.test(text)) return text;
   const time = new Date(text);
   if (Number.isNaN(time.getTime())) {
-    throw new UsageError(`--since must be a duration (10m, at most ${limits.logsRetentionMs / 86_400_000}d) or a time`);
+    throw new UsageError(`--since must be a duration (10m, at most ${atMostMs / 86_400_000}d) or a time`);
   }
   return time.toISOString();
 }

@@ -1,0 +1,41 @@
+// The events service: what happened, derived from the streams of state, and what users say happened. Any number of instances
+// may run: what one has stored the others find.
+import { type Bus, connectBus, serve } from "@aether/bus";
+import type { Logger } from "@aether/telemetry";
+import type { EventsConfig } from "./config.ts";
+import { type Deriver, startDeriver } from "./deriver.ts";
+import { createEmit } from "./emit.ts";
+import { openEventsView } from "./events-view.ts";
+import { eventHandlers } from "./handlers.ts";
+import { sources } from "./sources.ts";
+import { stream } from "./stored-event.ts";
+
+export { EventsConfig } from "./config.ts";
+
+const version = "0.1.0";
+
+/** Starts an instance; resolves when it serves. Disposing it answers what is asked already, then leaves. */
+export async function startEvents(
+  config: EventsConfig,
+  log: Logger,
+  overrides: { bus?: Bus } = {},
+): Promise<AsyncDisposable> {
+  await using stack = new AsyncDisposableStack();
+  const seedFile = config.AETHER_EVENTS_SEED_FILE;
+  const bus =
+    overrides.bus ?? stack.use(await connectBus({ server: config.AETHER_NATS_URL, user: "events", seedFile, log }));
+  const view = stack.use(await openEventsView(bus, config.AETHER_EVENTS_VIEW_FILE));
+  const derivers: Deriver[] = [];
+  for (const source of sources) derivers.push(stack.use(await startDeriver(bus, source)));
+  const { max_bytes: maxBytes } = (await bus.jsm.streams.info(stream)).config;
+  stack.use(
+    await serve(bus, {
+      service: "events",
+      version,
+      description: "Events, derived from state and emitted by users",
+      handlers: eventHandlers({ bus, version, view, derivers, emit: createEmit(bus, view, maxBytes) }),
+    }),
+  );
+  const running = stack.move();
+  return { [Symbol.asyncDispose]: () => running.disposeAsync() };
+}
