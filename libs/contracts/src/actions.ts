@@ -13,10 +13,11 @@ export const actions = [
   "verify_audit",
   "emit_event",
   "read_events",
+  "read_metrics",
 ] as const;
 export type Action = (typeof actions)[number];
 
-export const resourceTypes = ["Job", "Jobs", "Policy", "Audit", "Events"] as const;
+export const resourceTypes = ["Job", "Jobs", "Policy", "Audit", "Events", "Metrics"] as const;
 export type ResourceType = (typeof resourceTypes)[number];
 
 /** Actions that must still find room when the audit store is full: they only end things. */

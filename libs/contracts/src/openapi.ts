@@ -11,7 +11,7 @@ import { AuditRecord } from "./policy.ts";
 import { Decision, Problem, type ProblemSlug, problems } from "./problem.ts";
 import { querySchema } from "./query.ts";
 import { JobSpec } from "./spec.ts";
-import { Health, ServiceHealth, systemRoutes, Version } from "./system.ts";
+import { Health, Metrics, ServiceHealth, systemRoutes, Version } from "./system.ts";
 
 type Json = Record<string, unknown>;
 type Direction = "input" | "output";
@@ -27,6 +27,7 @@ const named = {
   Problem,
   Decision,
   Health,
+  Metrics,
   ServiceHealth,
   Version,
 };

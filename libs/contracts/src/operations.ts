@@ -3,7 +3,7 @@ import type { Operation } from "./define.ts";
 import { emitEvent, readEvents } from "./events.ts";
 import { getJob, killJob, listJobs, readLogs, stopJob, submitJob } from "./jobs.ts";
 import { checkPolicy, decide, listAudit, verifyAudit } from "./policy.ts";
-import { healthOperation } from "./system.ts";
+import { healthOperation, metricsOperation } from "./system.ts";
 import { appendLog, claimJobs, renewWorker, reportAttempt } from "./worker.ts";
 
 export const services = {
@@ -19,9 +19,10 @@ export const services = {
     reportAttempt,
     appendLog,
     healthOperation("jobs"),
+    metricsOperation("jobs"),
   ],
-  policy: [decide, checkPolicy, listAudit, verifyAudit, healthOperation("policy")],
-  events: [emitEvent, readEvents, healthOperation("events")],
+  policy: [decide, checkPolicy, listAudit, verifyAudit, healthOperation("policy"), metricsOperation("policy")],
+  events: [emitEvent, readEvents, healthOperation("events"), metricsOperation("events")],
 } as const satisfies Record<string, readonly Operation[]>;
 
 export type ServiceName = keyof typeof services;

@@ -18,13 +18,15 @@ const other = "user:1001";
 function about(action: Action, owner: string | null, context: DecisionContext = {}): Omit<Question, "principal"> {
   const type = action.endsWith("_audit")
     ? "Audit"
-    : action.endsWith("_events") || action === "emit_event"
-      ? "Events"
-      : action === "check_policy"
-        ? "Policy"
-        : action === "list_jobs"
-          ? "Jobs"
-          : "Job";
+    : action === "read_metrics"
+      ? "Metrics"
+      : action.endsWith("_events") || action === "emit_event"
+        ? "Events"
+        : action === "check_policy"
+          ? "Policy"
+          : action === "list_jobs"
+            ? "Jobs"
+            : "Job";
   return { action, resource: { type, owner, labels: {} }, context };
 }
 
@@ -56,6 +58,9 @@ const table: [string, Principal, Omit<Question, "principal">, "allow" | "deny", 
   ["an operator kills another's", operator, about("kill_job", other), "deny", ""],
   ["an operator reads the audit log", operator, about("read_audit", "user:0"), "allow", "operators-read"],
   ["an operator verifies the audit log", operator, about("verify_audit", "user:0"), "allow", "operators-read"],
+  ["a member reads metrics", member, about("read_metrics", own), "deny", ""],
+  ["an operator reads metrics", operator, about("read_metrics", "user:0"), "allow", "operators-read"],
+  ["who has no role reads metrics", nobody, about("read_metrics", "user:65534"), "deny", ""],
   ["a member emits an event", member, about("emit_event", own), "allow", "own-events"],
   ["a member emits an event for another", member, about("emit_event", other), "deny", ""],
   ["a member reads events", member, about("read_events", own), "allow", "own-events"],

@@ -115,7 +115,7 @@ function describe(path: string, policy: string): { id: string; reason: string } 
   if (!id || !/^[a-z0-9][a-z0-9_.-]{0,63}$/.test(id))
     throw new Error(`${path}: every policy needs an @id("lower-case-name")`);
   if (!reason) throw new Error(`${path}: policy ${id} needs a @reason("…")`);
-  if (/"type":"Aether::(Job|Jobs|Policy|Audit|Events)"/.test(JSON.stringify(parsed.json))) {
+  if (/"type":"Aether::(Job|Jobs|Policy|Audit|Events|Metrics)"/.test(JSON.stringify(parsed.json))) {
     throw new Error(`${path}: policy ${id} names a single resource; policies speak of owner, labels and context`);
   }
   return { id, reason };
