@@ -2,7 +2,7 @@
 // answer is held against the one in the documents, so that the two cannot drift apart.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { createId, type Job, operations, systemRoutes } from "@aether/contracts";
+import { createId, type Job, Metrics, operations, systemRoutes } from "@aether/contracts";
 import { requireBackend, waitFor } from "@aether/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Aether, startAether } from "./_aether.ts";
@@ -89,6 +89,7 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
       "POST /v0/events": async () => null,
       "GET /v0/events": done,
       "GET /v0/health": async () => null,
+      "GET /v0/metrics": async () => null,
       "GET /v0/version": async () => null,
       "GET /v0/openapi.json": async () => null,
     };
@@ -114,6 +115,7 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
       if (reply === null) return expect(JSON.parse(real.body)).toEqual(readOpenApi());
       const isStream = Array.isArray(reply);
       expect(real.headers.get("content-type")).toMatch(isStream ? "application/x-ndjson" : /^application\/json\b/);
+      if (route === "GET /v0/metrics") return expect(Metrics.parse(JSON.parse(real.body)).missing).toEqual([]);
       expect(shapeOf(isStream ? toLines(real) : JSON.parse(real.body))).toEqual(shapeOf(reply));
     });
 
@@ -420,6 +422,11 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
       expect(await sources(curl.as(ada))).toEqual([...Array(4).fill("/system/jobs"), adas]);
       expect(await sources(curl.as(ben))).toEqual([bens]);
       expect(await sources(curl)).toEqual([...Array(4).fill("/system/jobs"), adas, bens]);
+    });
+
+    it("are not shown the metrics", async () => {
+      const answer = await curl.as(ada).get("/v0/metrics", "-H", "Accept: text/plain");
+      expect([answer.status, problemOf(answer).type]).toEqual([403, "urn:aether:problem:policy-denied"]);
     });
 
     it("are not shown the audit log", async () => {

@@ -224,6 +224,8 @@ const requests: Record<string, BadRequest> = {
   "events of an intent that is none": get("/v0/events?intent_id=%27%20OR%201=1"),
   "events of a job that is none": get("/v0/events?job_id=*"),
   "a DELETE of events": { method: "DELETE", path: "/v0/events", status: 405 },
+  "an unknown parameter of metrics": get("/v0/metrics?format=xml"),
+  "a POST of metrics": { path: "/v0/metrics", body: {}, status: 405 },
   "an unknown route": get("/v0/tables", 404),
   "another version": get("/v1/jobs", 404),
   "a wrong method": { method: "DELETE", path: "/v0/jobs", status: 405 },

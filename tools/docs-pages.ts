@@ -97,10 +97,16 @@ function renderReply(operation: Operation, example: Example): string[] {
 
 function renderSystemRoute(method: string, path: string, summary: string): string[] {
   const reply = examples[path]?.reply;
-  const status = path === "/health" ? "200, or 503 when it is `down`:" : "200:";
+  const accept =
+    path === "/metrics"
+      ? "; `Accept: text/plain` gives Prometheus' text format, `application/openmetrics-text` OpenMetrics"
+      : "";
+  const decided =
+    path === "/metrics" ? "Gathered by the gateway; policy decides `read_metrics`" : "Answered by the gateway itself";
+  const status = path === "/health" ? "200, or 503 when it is `down`:" : `200${accept}:`;
   return [
     `## ${method} /v0${path}`,
-    `${summary}. Answered by the gateway itself.`,
+    `${summary}. ${decided}.`,
     "",
     fence("sh", curl(method, path, { reply })),
     ...(reply ? [status, fence("json", reply)] : ["200: the same as [openapi.json](openapi.json)."]),

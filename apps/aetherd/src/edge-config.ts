@@ -12,6 +12,7 @@ export const GatewayEdgeConfig = AccountConfig.extend({
   AETHER_GATEWAY_SEED_FILE: z.string(),
   AETHER_GATEWAY_SOCKET: z.string(),
   AETHER_LOG_FILE: z.string(),
+  AETHER_METRICS_LISTEN: z.string().optional(),
 });
 
 /** The account to become, or null. */

@@ -1,7 +1,7 @@
 // Process edge of the gateway under aetherd. As root it connects with its key, makes the socket root's and opens it to the
 // group, answers one request of its own so that everything it will ever need is loaded, and then gives up root.
 import { connectBus } from "@aether/bus";
-import { startGateway } from "@aether/gateway";
+import { parseLoopback, startGateway } from "@aether/gateway";
 import { requestUnix } from "@aether/http";
 import { readConfig, runMain } from "@aether/service";
 import { openLog } from "@aether/telemetry";
@@ -20,7 +20,14 @@ await runMain(async () => {
     }),
   );
   const operators = [...new Set([0, process.getuid?.() ?? 0])];
-  held.use(await startGateway({ socketPath, bus, log, operators, ...(account && { memberGid: account.gid }) }));
+  const listen = config.AETHER_METRICS_LISTEN;
+  held.use(
+    await startGateway({
+      ...{ socketPath, bus, log, operators },
+      ...(account && { memberGid: account.gid }),
+      ...(listen !== undefined && { scrapeAddress: parseLoopback(listen) }),
+    }),
+  );
   const { body } = await requestUnix({ socketPath, method: "GET", path: "/v0/version" });
   await body.resume().toArray();
   dropPrivileges(account);

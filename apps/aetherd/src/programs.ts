@@ -104,6 +104,7 @@ const environments: Record<ProgramName, (context: ProgramContext) => Record<stri
     AETHER_NATS_URL: context.natsUrl,
     AETHER_GATEWAY_SEED_FILE: seedFile(context.layout.keysDir, "gateway"),
     AETHER_GATEWAY_SOCKET: context.layout.socket,
+    ...defined({ AETHER_METRICS_LISTEN: context.config.AETHER_METRICS_LISTEN }),
   }),
   worker: ({ layout, config, natsUrl }) => ({
     ...sandboxEnvironment(layout),

@@ -65,6 +65,12 @@ export const groups: Readonly<Record<string, Readonly<Record<string, Entry>>>> =
       load: async () => (await import("./commands/events.ts")).events,
     },
   },
+  Metrics: {
+    metrics: {
+      about: "Numbers of every service",
+      load: async () => (await import("./commands/metrics.ts")).metrics,
+    },
+  },
   "Policy and audit": {
     "policy check": {
       about: "Ask whether something would be allowed",

@@ -135,6 +135,16 @@ describe.skipIf(missing)(`aether${missing ? `: ${missing}` : ""}`, () => {
     expect(await aether.run(["events", "--after", "x"])).toMatchObject({ code: 2 });
   });
 
+  it("metrics shows the numbers of every service, for people and for scrapers", async () => {
+    await ended("true");
+    const table = (await aether.run(["metrics"])).stdout;
+    expect(table).toMatch(/^jobs +jobs\.ended +succeeded +\d+$/m);
+    expect(table).toMatch(/^policy +policy\.duration +submit_job allow +\d+ times, mean [\d.]+ ms, 99 % below /m);
+    expect((await aether.run(["metrics", "--prometheus"])).stdout).toMatch(/^aether_jobs_started_total\{.*\} \d+$/m);
+    const { services } = JSON.parse((await aether.run(["metrics", "--json"])).stdout);
+    expect(services).toHaveLength(4);
+  });
+
   it("audit and policy answer, as text and as JSON", async () => {
     expect(await aether.run(["run", "--timeout", "8d", "true"])).toMatchObject({ code: 125 });
     const denied = ["audit", "ls", "--decision", "deny", "--action", "submit_job"];

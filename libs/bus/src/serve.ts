@@ -6,6 +6,7 @@
 // - A reply subject outside `_INBOX.` and `_R_.` is refused: a chosen reply would make this service write where its own
 //   rights reach and the caller's do not (a KV key, a stream).
 // - No answer from policy, a late or a malformed one: 503, and nothing has happened.
+// - Every request is counted and timed, by operation and outcome, and the service answers its numbers itself.
 // - Disposing stops new requests, lets the running ones answer, flushes, and only then lets the connection close.
 import {
   createId,
@@ -16,6 +17,7 @@ import {
   Envelope,
   invalidRequest,
   limits,
+  metricsOperation,
   type Operation,
   type Principal,
   type Problem,
@@ -26,7 +28,7 @@ import {
   RequestId,
   type Resource,
 } from "@aether/contracts";
-import type { Logger } from "@aether/telemetry";
+import { durationBounds, type Histogram, type Logger, type Registry } from "@aether/telemetry";
 import { headers, type Msg } from "@nats-io/transport-node";
 import { z } from "zod";
 import type { Bus } from "./connection.ts";
@@ -102,6 +104,8 @@ export interface ServeOptions {
   decide?: Decide;
   /** Whether this service has idempotent operations, and so uses KV `idempotency`. */
   idempotency?: boolean;
+  /** The service's numbers; with them it answers `<service>.metrics`. */
+  metrics?: Registry;
 }
 
 interface Served {
@@ -109,6 +113,7 @@ interface Served {
   decide: Decide;
   idempotency: Idempotency | null;
   closing: AbortSignal;
+  durations: Histogram | undefined;
 }
 
 /** Serves every operation of a service until disposed; resolves when requests reach it. */
@@ -119,10 +124,17 @@ export async function serve(bus: Bus, options: ServeOptions): Promise<AsyncDispo
     decide: options.decide ?? ((input) => askPolicy(bus, input)),
     idempotency: options.idempotency ? openIdempotency(bus) : null,
     closing: closing.signal,
+    durations: options.metrics?.histogram(
+      "aether.operation.duration",
+      "s",
+      "Time from a request's coming to its answer",
+      durationBounds,
+    ),
   };
+  const handlers = [...options.handlers, ...(options.metrics ? [answerMetrics(options, options.metrics)] : [])];
   const running = new Set<Promise<void>>();
   const stats: EndpointStats[] = [];
-  const subscriptions = options.handlers.map(([operation, implementation]) => {
+  const subscriptions = handlers.map(([operation, implementation]) => {
     const subject = `aether.v0.*.${operation.name}`;
     const endpoint = newStats(operation.name, subject, options.service);
     stats.push(endpoint);
@@ -158,6 +170,17 @@ export async function serve(bus: Bus, options: ServeOptions): Promise<AsyncDispo
   };
 }
 
+function answerMetrics({ service, version }: ServeOptions, registry: Registry) {
+  const resource = {
+    "service.name": `aether-${service}`,
+    "service.version": version,
+    "service.instance.id": createId("req").slice(4),
+  };
+  return handler(metricsOperation(service), {
+    handle: async () => ({ resource, start_time: registry.startTime, metrics: await registry.collect() }),
+  });
+}
+
 async function answer(
   served: Served,
   operation: Operation,
@@ -174,12 +197,14 @@ async function answer(
     return;
   }
   const startedAt = process.hrtime.bigint();
+  let outcome = "ok";
   try {
     const { reply, bytes } = await run(served, operation, implementation, message);
     message.respond(encodeBody(reply, operation.bytes === "reply" ? bytes : undefined));
   } catch (error) {
     const failed = toProblem(error, message, log, operation);
     stats.num_errors++;
+    outcome = failed.problem.status < 500 ? "refused" : "failed";
     stats.last_error = `${failed.problem.status} ${failed.problem.title}`;
     const head = headers();
     head.set("Nats-Service-Error-Code", String(failed.problem.status));
@@ -187,7 +212,9 @@ async function answer(
     message.respond(encodeBody(failed.problem), { headers: head });
   }
   stats.num_requests++;
-  stats.processing_time += Number(process.hrtime.bigint() - startedAt);
+  const tookNs = Number(process.hrtime.bigint() - startedAt);
+  served.durations?.record(tookNs / 1e9, { "aether.operation": operation.name, "aether.outcome": outcome });
+  stats.processing_time += tookNs;
   stats.average_processing_time = Math.round(stats.processing_time / stats.num_requests);
 }
 

@@ -25,6 +25,13 @@ export async function requestJson<T extends z.ZodType>(
   return parsed.data;
 }
 
+/** Sends a request and answers the text that comes; throws ProblemError. */
+export async function requestText(transport: Transport, request: TransportRequest): Promise<string> {
+  const response = await transport.request(request);
+  if (!isOk(response.status)) throw await toProblemError(response);
+  return readText(response.body, answerMaxBytes);
+}
+
 /** The exception for an answer that is no success. */
 export async function toProblemError(response: TransportResponse): Promise<ProblemError> {
   const text = await readText(response.body, answerMaxBytes);

@@ -18,6 +18,7 @@ import {
   listAudit,
   listEntries,
   listJobs,
+  Metrics,
   type Operation,
   type Reply,
   searchMemory,
@@ -27,7 +28,7 @@ import {
   verifyAudit,
 } from "@aether/contracts";
 import type { z } from "zod";
-import { requestJson } from "./call.ts";
+import { requestJson, requestText } from "./call.ts";
 import { type EventOptions, readEventBatches } from "./events.ts";
 import { type LogOptions, readLogBatches, readLogFrames } from "./logs.ts";
 import type { Transport } from "./transport.ts";
@@ -84,6 +85,9 @@ export interface Client {
   };
   /** Also when the system is down, as long as the gateway answers. */
   health(options?: CallOptions): Promise<Health>;
+  metrics(options?: CallOptions): Promise<Metrics>;
+  /** The same as scrapers read it. */
+  metricsText(format: "prometheus" | "openmetrics", options?: CallOptions): Promise<string>;
   version(options?: CallOptions): Promise<Version>;
 }
 
@@ -128,6 +132,12 @@ export function createClient(transport: Transport): Client {
       read: (options = {}) => readEventBatches(transport, options),
     },
     health: (options = {}) => get("/health", Health, options, [503]),
+    metrics: (options = {}) => get("/metrics", Metrics, options),
+    metricsText: (format, options = {}) =>
+      requestText(transport, {
+        ...{ method: "GET", path: "/v0/metrics" },
+        ...rest(options, undefined, format === "prometheus" ? "text/plain" : "application/openmetrics-text"),
+      }),
     version: (options = {}) => get("/version", Version, options),
   };
 }
@@ -150,8 +160,8 @@ function toHttp(operation: Operation, input: unknown, query: Record<string, unkn
   };
 }
 
-function rest(options: CallOptions, body?: string) {
-  const headers: Record<string, string> = { Accept: "application/json, application/problem+json" };
+function rest(options: CallOptions, body?: string, accept = "application/json, application/problem+json") {
+  const headers: Record<string, string> = { Accept: accept };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   if (options.idempotencyKey !== undefined) headers["Idempotency-Key"] = options.idempotencyKey;
   if (options.intentId !== undefined) headers["Aether-Intent-Id"] = options.intentId;

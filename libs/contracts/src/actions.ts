@@ -18,10 +18,11 @@ export const actions = [
   "memory_delete",
   "emit_event",
   "read_events",
+  "read_metrics",
 ] as const;
 export type Action = (typeof actions)[number];
 
-export const resourceTypes = ["Job", "Jobs", "Memory", "MemoryEntry", "Events", "Policy", "Audit"] as const;
+export const resourceTypes = ["Job", "Jobs", "Memory", "MemoryEntry", "Events", "Metrics", "Policy", "Audit"] as const;
 export type ResourceType = (typeof resourceTypes)[number];
 
 /** Actions that must still find room when the audit store is full: they only end things. */

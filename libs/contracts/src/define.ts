@@ -20,7 +20,7 @@ export interface Decided {
 
 /** Not asked of policy, with the reason why that is safe. */
 export interface Exempt {
-  readonly exempt: "health" | "decide" | "fenced";
+  readonly exempt: "health" | "metrics" | "decide" | "fenced";
   readonly reason: string;
 }
 

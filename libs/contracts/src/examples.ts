@@ -339,6 +339,41 @@ export const examples: Readonly<Record<string, Example>> = {
       ],
     },
   },
+  "/metrics": {
+    reply: {
+      schema: "aether.metrics/v0",
+      time: "2026-11-23T10:00:00.000Z",
+      temporality: "cumulative",
+      services: [
+        {
+          resource: {
+            "service.name": "aether-jobs",
+            "service.version": "0.1.0",
+            "service.instance.id": "01kas4f8m0c5e7g9j2m4p6r8t0",
+          },
+          start_time: "2026-11-23T09:00:00.000Z",
+          metrics: [
+            {
+              name: "aether.jobs.ended",
+              type: "counter",
+              unit: "{job}",
+              description: "Jobs that ended, by state",
+              points: [{ attributes: { "aether.job.state": "succeeded" }, value: 3 }],
+            },
+            {
+              name: "aether.jobs.queue.wait",
+              type: "histogram",
+              unit: "s",
+              description: "From being queued to being claimed",
+              explicit_bounds: [0.01, 0.1, 1],
+              points: [{ attributes: {}, count: 3, sum: 0.05, bucket_counts: [2, 1, 0, 0] }],
+            },
+          ],
+        },
+      ],
+      missing: [],
+    },
+  },
   "/version": { reply: { version: "0.1.0", api: "v0", node: "24.21.0" } },
 };
 

@@ -85,7 +85,17 @@ export {
 export { Decision, invalidRequest, Problem, ProblemError, type ProblemSlug, problems } from "./problem.ts";
 export { formatQuery, parseQuery, querySchema } from "./query.ts";
 export { JobSpec, type JobSpecInput, Labels, RetryCause } from "./spec.ts";
-export { Health, healthOperation, ServiceHealth, systemRoutes, Version } from "./system.ts";
+export {
+  Health,
+  healthOperation,
+  Metric,
+  Metrics,
+  metricsOperation,
+  ServiceHealth,
+  ServiceMetrics,
+  systemRoutes,
+  Version,
+} from "./system.ts";
 export { formatDuration, parseDurationMs, parseSizeBytes, requireBytes, requireDurationMs, toBytes } from "./units.ts";
 export {
   AttemptEvent,

@@ -12,14 +12,14 @@ import { AuditRecord } from "./policy.ts";
 import { Decision, Problem, type ProblemSlug, problems } from "./problem.ts";
 import { querySchema } from "./query.ts";
 import { JobSpec } from "./spec.ts";
-import { Health, ServiceHealth, systemRoutes, Version } from "./system.ts";
+import { Health, Metrics, ServiceHealth, systemRoutes, Version } from "./system.ts";
 
 type Json = Record<string, unknown>;
 type Direction = "input" | "output";
 
 const named = {
   ...{ Job, JobSpec, LogFrame, AuditRecord, MemoryEntry, MemoryHit, NewEntry, Citation },
-  ...{ CloudEvent, EventFrame, EventInput, Problem, Decision, Health, ServiceHealth, Version },
+  ...{ CloudEvent, EventFrame, EventInput, Problem, Decision, Health, Metrics, ServiceHealth, Version },
 };
 
 /** What any route may answer beside its own problems. */

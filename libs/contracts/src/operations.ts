@@ -4,7 +4,7 @@ import { emitEvent, readEvents } from "./events.ts";
 import { getJob, killJob, listJobs, readLogs, stopJob, submitJob } from "./jobs.ts";
 import { addEntry, forgetEntry, getEntry, listEntries, searchMemory } from "./memory.ts";
 import { checkPolicy, decide, listAudit, verifyAudit } from "./policy.ts";
-import { healthOperation } from "./system.ts";
+import { healthOperation, metricsOperation } from "./system.ts";
 import { appendLog, claimJobs, renewWorker, reportAttempt } from "./worker.ts";
 
 export const services = {
@@ -20,10 +20,19 @@ export const services = {
     reportAttempt,
     appendLog,
     healthOperation("jobs"),
+    metricsOperation("jobs"),
   ],
-  policy: [decide, checkPolicy, listAudit, verifyAudit, healthOperation("policy")],
-  memory: [addEntry, getEntry, listEntries, searchMemory, forgetEntry, healthOperation("memory")],
-  events: [emitEvent, readEvents, healthOperation("events")],
+  policy: [decide, checkPolicy, listAudit, verifyAudit, healthOperation("policy"), metricsOperation("policy")],
+  memory: [
+    addEntry,
+    getEntry,
+    listEntries,
+    searchMemory,
+    forgetEntry,
+    healthOperation("memory"),
+    metricsOperation("memory"),
+  ],
+  events: [emitEvent, readEvents, healthOperation("events"), metricsOperation("events")],
 } as const satisfies Record<string, readonly Operation[]>;
 
 export type ServiceName = keyof typeof services;

@@ -1,6 +1,6 @@
 // What the gateway answers by itself: the health of every service and the version of the system.
 import { z } from "zod";
-import { defineOperation } from "./define.ts";
+import { type Access, defineOperation } from "./define.ts";
 
 export const ServiceHealth = z.object({
   name: z.string(),
@@ -26,6 +26,64 @@ export function healthOperation(service: string) {
   });
 }
 
+const attributes = z.record(z.string(), z.union([z.string(), z.number(), z.boolean()]));
+const described = { name: z.string(), unit: z.string(), description: z.string() };
+
+/** One metric of a service, as OpenTelemetry has it: cumulative, a histogram's buckets each for itself. */
+export const Metric = z.union([
+  z.object({
+    ...described,
+    type: z.enum(["counter", "gauge"]),
+    points: z.array(z.object({ attributes, value: z.number() })),
+  }),
+  z.object({
+    ...described,
+    type: z.literal("histogram"),
+    explicit_bounds: z.array(z.number()),
+    points: z.array(z.object({ attributes, count: z.int(), sum: z.number(), bucket_counts: z.array(z.int()) })),
+  }),
+]);
+export type Metric = z.infer<typeof Metric>;
+
+export const ServiceMetrics = z.object({
+  resource: z.object({ "service.name": z.string(), "service.version": z.string(), "service.instance.id": z.string() }),
+  start_time: z.iso.datetime().describe("Since when its counters count"),
+  metrics: z.array(Metric),
+});
+export type ServiceMetrics = z.infer<typeof ServiceMetrics>;
+
+/**
+ * Every service answers it under `<service>.metrics`. Whether the numbers of all may be read is decided once, in the question
+ * to policy, which the gateway asks first: so the numbers can be had by whom the host's owner let in while policy is away.
+ */
+export function metricsOperation(service: string) {
+  const access: Access =
+    service === "policy"
+      ? { action: "read_metrics", resource: "Metrics", owner: "caller", record: "summary" }
+      : { exempt: "metrics", reason: "read by the gateway once policy has allowed `read_metrics`; counts, no ids" };
+  return defineOperation({
+    name: `${service}.metrics`,
+    kind: "unary",
+    summary: `Metrics of ${service}`,
+    request: z.strictObject({}),
+    reply: ServiceMetrics,
+    problems: [],
+    access,
+    callers: ["gateway"],
+    retry: "safe",
+    timeoutMs: 2000,
+  });
+}
+
+export const Metrics = z.object({
+  schema: z.literal("aether.metrics/v0"),
+  time: z.iso.datetime(),
+  temporality: z.literal("cumulative"),
+  services: z.array(ServiceMetrics),
+  missing: z.array(z.string()).describe("Services that did not answer"),
+});
+export type Metrics = z.infer<typeof Metrics>;
+
 export const Health = z.object({ status: z.enum(["up", "degraded", "down"]), services: z.array(ServiceHealth) });
 export type Health = z.infer<typeof Health>;
 
@@ -35,6 +93,12 @@ export type Version = z.infer<typeof Version>;
 /** Routes the gateway serves itself, listed for OpenAPI and the client. */
 export const systemRoutes = [
   { method: "GET", path: "/health", summary: "Health of every service", reply: Health },
+  {
+    method: "GET",
+    path: "/metrics",
+    summary: "Numbers of every service, as JSON, Prometheus text or OpenMetrics",
+    reply: Metrics,
+  },
   { method: "GET", path: "/version", summary: "Version of the system", reply: Version },
   {
     method: "GET",

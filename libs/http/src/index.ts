@@ -7,4 +7,4 @@ export { type PeerCredentials, peerCredentials } from "./peer-credentials.ts";
 export { type ReadBodyOptions, readJsonBody } from "./read-body.ts";
 export { createProblemServer, type Exchange, type ProblemServerOptions } from "./server.ts";
 export { openStream, type ResponseStream } from "./stream.ts";
-export { writeJson, writeProblem } from "./write.ts";
+export { writeJson, writeProblem, writeText } from "./write.ts";

@@ -9,6 +9,11 @@ export function writeJson(response: ServerResponse, status: number, value: unkno
   writeBody(response, status, "application/json", JSON.stringify(value));
 }
 
+/** Answers with a text of its own media type. */
+export function writeText(response: ServerResponse, type: string, text: string): void {
+  writeBody(response, 200, type, text);
+}
+
 /** Answers with an RFC 9457 problem document; `instance` becomes the request's id. With `end: false` it is left to end. */
 export function writeProblem(
   response: ServerResponse,

@@ -2,6 +2,16 @@
 // takes a child of it. Library code takes a `Logger` and never reads the environment.
 import { pino } from "pino";
 
+export {
+  type Attributes,
+  type Counter,
+  createRegistry,
+  durationBounds,
+  type Histogram,
+  type Metric,
+  type Registry,
+} from "./metrics.ts";
+
 /** The part of pino's logger that Aether's code uses; the first argument carries the fields. */
 export interface Logger {
   debug(fields: object, message: string): void;

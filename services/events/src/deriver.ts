@@ -17,7 +17,7 @@ const lanes = 64;
 export interface Deriver extends AsyncDisposable {
   /** Waits until all is told that the source holds now; false when the time is up. */
   catchUp(timeoutMs: number): Promise<boolean>;
-  /** How much the source holds that is not told yet, as a difference of sequences at the last look. */
+  /** Sequence in the source up to which all is told. */
   readonly position: number;
 }
 
@@ -30,11 +30,7 @@ interface Told {
 const nothing: Told = { sequence: 0, revision: 0 };
 
 /** Starts following the source; resolves when it is known where to go on. */
-export async function startDeriver(
-  bus: Bus,
-  source: Source,
-  onStored: (events: number) => void = () => {},
-): Promise<Deriver> {
+export async function startDeriver(bus: Bus, source: Source, onStored: () => void = () => {}): Promise<Deriver> {
   const state = { position: await findPosition(bus, source) };
   /** Only of things to which more may happen. */
   const open = new Map<string, Told>();
@@ -90,7 +86,7 @@ function toChanges(bus: Bus, source: Source, messages: readonly TailMessage[]): 
 interface Telling {
   source: Source;
   position: number;
-  onStored(events: number): void;
+  onStored(): void;
 }
 
 /** Appends what is not told yet of one thing; answers its newest event. A conflict says that some of it is. */
@@ -103,11 +99,13 @@ async function tell(bus: Bus, telling: Telling, changes: readonly Change[], know
       if (happening.revision <= told.revision || happening.time < oldest) continue;
       try {
         told = await append(bus, telling, subject, change, happening, told);
-        telling.onStored(1);
+        telling.onStored();
       } catch (error) {
         if (!(error instanceof RevisionConflict)) throw error;
         told = await newestOf(bus, subject);
-        if (happening.revision > told.revision) told = await append(bus, telling, subject, change, happening, told);
+        if (happening.revision <= told.revision) continue;
+        told = await append(bus, telling, subject, change, happening, told);
+        telling.onStored();
       }
     }
   }

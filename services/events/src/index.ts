@@ -1,12 +1,13 @@
 // The events service: what happened, derived from the streams of state, and what users say happened. Any number of instances
 // may run: what one has stored the others find.
 import { type Bus, connectBus, serve } from "@aether/bus";
-import type { Logger } from "@aether/telemetry";
+import { createRegistry, type Logger } from "@aether/telemetry";
 import type { EventsConfig } from "./config.ts";
 import { type Deriver, startDeriver } from "./deriver.ts";
 import { createEmit } from "./emit.ts";
 import { openEventsView } from "./events-view.ts";
 import { eventHandlers } from "./handlers.ts";
+import { createEventsMetrics } from "./metrics.ts";
 import { sources } from "./sources.ts";
 import { stream } from "./stored-event.ts";
 
@@ -25,15 +26,22 @@ export async function startEvents(
   const bus =
     overrides.bus ?? stack.use(await connectBus({ server: config.AETHER_NATS_URL, user: "events", seedFile, log }));
   const view = stack.use(await openEventsView(bus, config.AETHER_EVENTS_VIEW_FILE));
+  const metrics = createRegistry();
+  const measures = createEventsMetrics(metrics, bus, view);
   const derivers: Deriver[] = [];
-  for (const source of sources) derivers.push(stack.use(await startDeriver(bus, source)));
+  for (const source of sources) {
+    const deriver = stack.use(await startDeriver(bus, source, () => measures.derived(source)));
+    measures.watch(source, deriver);
+    derivers.push(deriver);
+  }
   const { max_bytes: maxBytes } = (await bus.jsm.streams.info(stream)).config;
   stack.use(
     await serve(bus, {
       service: "events",
       version,
       description: "Events, derived from state and emitted by users",
-      handlers: eventHandlers({ bus, version, view, derivers, emit: createEmit(bus, view, maxBytes) }),
+      metrics,
+      handlers: eventHandlers({ bus, version, view, derivers, emit: measures.emit(createEmit(bus, view, maxBytes)) }),
     }),
   );
   const running = stack.move();

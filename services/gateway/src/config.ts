@@ -7,6 +7,12 @@ export const GatewayConfig = z.object({
   AETHER_GATEWAY_SEED_FILE: z.string().describe("File with the nkey seed of user `gateway`"),
   AETHER_GATEWAY_SOCKET: z.string().describe("Path of the unix socket"),
   AETHER_GATEWAY_GROUP: z.string().optional().describe("Group that gets the socket and whose users are members"),
+  AETHER_METRICS_LISTEN: z
+    .string()
+    .optional()
+    .describe(
+      "Loopback address such as `127.0.0.1:9464` where any user of this host may read metrics; none where absent",
+    ),
   AETHER_LOG_FILE: z.string().optional().describe("Log file; standard error where absent"),
 });
 

@@ -2,15 +2,19 @@
 // is not valid before anybody is asked, translates, and streams. It holds no state and takes no decision.
 import type { Bus } from "@aether/bus";
 import { createOpenApi, limits, ProblemError, readEvents, readLogs, type Version } from "@aether/contracts";
-import { createProblemServer, type Exchange, listenUnix, peerCredentials, writeJson } from "@aether/http";
-import type { Logger } from "@aether/telemetry";
+import { createProblemServer, type Exchange, listenUnix, peerCredentials, writeJson, writeText } from "@aether/http";
+import { createRegistry, durationBounds, type Histogram, type Logger, type Registry } from "@aether/telemetry";
 import { refuseBody, toEnvelope } from "./call.ts";
 import { answerEvents } from "./events-route.ts";
+import { formatMetrics, textTypes } from "./exposition.ts";
 import { readHealth } from "./health.ts";
 import { answerLogs } from "./log-route.ts";
+import { readMetrics, scrapeMetrics } from "./metrics.ts";
+import { chooseFormat } from "./negotiate.ts";
 import { answerOperation } from "./operation-route.ts";
 import { type Roles, toPrincipal } from "./principal.ts";
 import { matchRoute, type Route } from "./routes.ts";
+import { type Address, openScrapePort } from "./scrape-port.ts";
 import { version } from "./version.ts";
 
 export interface GatewayOptions extends Roles {
@@ -18,7 +22,11 @@ export interface GatewayOptions extends Roles {
   /** Connected as the user `gateway`; stays the caller's to close. */
   bus: Bus;
   log: Logger;
+  /** Where scrapers may read the metrics; nowhere where absent. */
+  scrapeAddress?: Address;
 }
+
+export { parseLoopback } from "./scrape-port.ts";
 
 /** What tests change. */
 export interface GatewayOverrides {
@@ -29,6 +37,8 @@ export interface GatewayOverrides {
 
 export interface Gateway extends AsyncDisposable {
   readonly socketPath: string;
+  /** Of the port for scrapers, where there is one. */
+  readonly scrapePort: number | null;
 }
 
 const retryForMs = 60_000;
@@ -41,18 +51,28 @@ interface Context {
   retryForMs: number;
   /** Made when it is first asked for: it takes longer than everything else at the start. */
   openApi: () => unknown;
+  metrics: Registry;
+  durations: Histogram;
 }
 
 /** Serves the HTTP API until disposed. */
 export async function startGateway(options: GatewayOptions, overrides: GatewayOverrides = {}): Promise<Gateway> {
   const { socketPath, memberGid, log } = options;
   const closing = new AbortController();
+  const metrics = createRegistry();
   const context: Context = {
     options,
     closing: closing.signal,
     heartbeatMs: overrides.heartbeatMs ?? limits.followHeartbeatMs,
     retryForMs: overrides.retryForMs ?? retryForMs,
     openApi: once(() => createOpenApi(version)),
+    metrics,
+    durations: metrics.histogram(
+      "http.server.request.duration",
+      "s",
+      "Time from a request's head to the end of its answer",
+      durationBounds,
+    ),
   };
   const server = createProblemServer({
     handle: (exchange) => handle(context, exchange),
@@ -73,12 +93,17 @@ export async function startGateway(options: GatewayOptions, overrides: GatewayOv
     mode: 0o660,
     ...(memberGid !== undefined && { gid: memberGid }),
   });
+  const scrape =
+    options.scrapeAddress &&
+    (await openScrapePort(options.scrapeAddress, () => scrapeMetrics(options.bus, metrics), log));
   log.info({ socket: socketPath }, "gateway serves");
   return {
     socketPath,
+    scrapePort: scrape?.port ?? null,
     async [Symbol.asyncDispose]() {
       // No new connections; follows and waits end; what is being answered gets its answer; then whatever is left is cut.
       closing.abort(new ProblemError("unavailable", { detail: "the gateway is ending", retry_after_ms: 1000 }));
+      await scrape?.[Symbol.asyncDispose]();
       const closed = listener[Symbol.asyncDispose]();
       server.closeIdleConnections();
       const cut = setTimeout(() => server.closeAllConnections(), overrides.drainMs ?? drainMs);
@@ -92,9 +117,15 @@ async function handle(context: Context, exchange: Exchange): Promise<void> {
   const { request, response, requestId } = exchange;
   const startedAt = performance.now();
   if (context.closing.aborted) response.setHeader("Connection", "close");
-  response.once("close", () => logRequest(context.options.log, exchange, performance.now() - startedAt));
+  let route = "";
+  response.once("close", () => {
+    const tookMs = performance.now() - startedAt;
+    logRequest(context.options.log, exchange, tookMs);
+    context.durations.record(tookMs / 1000, describe(exchange, route));
+  });
   const [path = "", search = ""] = splitTarget(request.url ?? "");
   const match = matchRoute(request.method ?? "", path);
+  route = match.template;
   if ("allow" in match) {
     response.setHeader("Allow", match.allow.join(", "));
     throw new ProblemError("method-not-allowed", { detail: `this route knows ${match.allow.join(", ")}` });
@@ -130,11 +161,29 @@ async function answer(context: Context, exchange: Exchange, { route, params, sea
       const health = await readHealth(bus, version, envelope);
       return writeJson(exchange.response, health.status === "down" ? 503 : 200, health);
     }
+    case "/metrics": {
+      const metrics = await readMetrics(bus, context.metrics, envelope);
+      const format = chooseFormat(exchange.request.headers.accept);
+      if (format === "json") return writeJson(exchange.response, 200, metrics);
+      return writeText(exchange.response, textTypes[format], formatMetrics(metrics, format));
+    }
     case "/version":
       return writeJson(exchange.response, 200, { version, api: "v0", node: process.versions.node } satisfies Version);
     case "/openapi.json":
       return writeJson(exchange.response, 200, context.openApi());
   }
+}
+
+const methods: readonly string[] = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"];
+
+/** As OpenTelemetry's HTTP conventions have it: the route as its template, and of methods those there are. */
+function describe({ request, response }: Exchange, route: string): Record<string, string | number> {
+  const method = request.method ?? "";
+  return {
+    "http.request.method": methods.includes(method) ? method : "_OTHER",
+    ...(route !== "" && { "http.route": route }),
+    "http.response.status_code": response.statusCode,
+  };
 }
 
 function once<T>(make: () => T): () => T {

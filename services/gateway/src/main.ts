@@ -3,12 +3,12 @@ import { connectBus } from "@aether/bus";
 import { readConfig, runMain } from "@aether/service";
 import { openLog } from "@aether/telemetry";
 import { GatewayConfig, operatorUids, requireGid } from "./config.ts";
-import { startGateway } from "./index.ts";
+import { parseLoopback, startGateway } from "./index.ts";
 
 const config = readConfig(GatewayConfig, process.env);
 const log = openLog({ name: "gateway", file: config.AETHER_LOG_FILE ?? null });
 await runMain(async () => {
-  const group = config.AETHER_GATEWAY_GROUP;
+  const { AETHER_GATEWAY_GROUP: group, AETHER_METRICS_LISTEN: listen } = config;
   await using held = new AsyncDisposableStack();
   const bus = held.use(
     await connectBus({
@@ -24,6 +24,7 @@ await runMain(async () => {
       bus,
       log,
       operators: operatorUids(),
+      ...(listen !== undefined && { scrapeAddress: parseLoopback(listen) }),
       ...(group !== undefined && { memberGid: requireGid(group) }),
     }),
   );

@@ -12,13 +12,16 @@ describe("matchRoute", () => {
   });
 
   it("decodes the names in a path after it was split", () => {
-    expect(matchRoute("GET", "/v0/jobs/a%2Fb%20c")).toEqual({ route: { operation: getJob }, params: { id: "a/b c" } });
-    expect(matchRoute("POST", "/v0/jobs")).toEqual({ route: { operation: submitJob }, params: {} });
+    expect(matchRoute("GET", "/v0/jobs/a%2Fb%20c")).toEqual({
+      ...{ route: { operation: getJob }, template: "/v0/jobs/{id}" },
+      params: { id: "a/b c" },
+    });
+    expect(matchRoute("POST", "/v0/jobs")).toMatchObject({ route: { operation: submitJob }, params: {} });
   });
 
   it("names the right methods for a wrong one", () => {
-    expect(matchRoute("DELETE", "/v0/jobs")).toEqual({ allow: ["POST", "GET"] });
-    expect(matchRoute("POST", "/v0/health")).toEqual({ allow: ["GET"] });
+    expect(matchRoute("DELETE", "/v0/jobs")).toEqual({ allow: ["POST", "GET"], template: "/v0/jobs" });
+    expect(matchRoute("POST", "/v0/health")).toEqual({ allow: ["GET"], template: "/v0/health" });
   });
 
   it.each([

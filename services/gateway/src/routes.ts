@@ -9,6 +9,8 @@ export type Route = { operation: Operation } | { system: SystemPath };
 
 export interface Match {
   route: Route;
+  /** The route's path with its `{names}`. */
+  template: string;
   /** Values of the path's `{names}`, decoded. */
   params: Record<string, string>;
 }
@@ -30,17 +32,19 @@ const table: readonly Entry[] = [
 ];
 
 /** Finds what answers; throws ProblemError, for a wrong method with `allow` naming the right ones. */
-export function matchRoute(method: string, path: string): Match | { allow: string[] } {
+export function matchRoute(method: string, path: string): Match | { allow: string[]; template: string } {
   const segments = decode(path);
   const allow: string[] = [];
+  let template = "";
   for (const entry of table) {
     const params = matchSegments(entry.segments, segments);
     if (!params) continue;
-    if (entry.method === method) return { route: entry.route, params };
+    template = entry.segments.map((segment) => `/${segment}`).join("");
+    if (entry.method === method) return { route: entry.route, template, params };
     allow.push(entry.method);
   }
   if (allow.length === 0) throw new ProblemError("not-found", { detail: "there is no such route" });
-  return { allow };
+  return { allow, template };
 }
 
 function matchSegments(pattern: readonly string[], segments: readonly string[]): Record<string, string> | null {

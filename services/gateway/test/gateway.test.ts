@@ -411,6 +411,7 @@ describe.skipIf(missing)(`gateway${missing ? `: ${missing}` : ""}`, () => {
     it("are followed through restarts of the service, each once", async () => {
       await using fixture = await start();
       const following = send(fixture.socketPath, "GET", "/v0/events?follow=1&limit=200");
+      await waitFor("the follow", () => fixture.script.pages > 0);
       let { events } = fixture;
       for (let n = 1; n <= 200; n++) {
         addEvent(fixture.script);

@@ -2,7 +2,7 @@
 // read again from the truth, or compare-and-set against it.
 import type { DatabaseSync, SQLInputValue } from "node:sqlite";
 import type { Bus, Entry } from "@aether/bus";
-import { type Capacity, isTerminal, type JobState, requireBytes } from "@aether/contracts";
+import { type Capacity, isTerminal, type JobState, jobStates, requireBytes } from "@aether/contracts";
 import { openView, type View } from "@aether/view";
 import { queueEndsAt, StoredJob } from "./job.ts";
 
@@ -23,6 +23,8 @@ const layout = `
   CREATE INDEX by_end ON job (ended_at) WHERE ended_at IS NOT NULL;
   CREATE TABLE label (pair TEXT, id TEXT, PRIMARY KEY (pair, id)) WITHOUT ROWID;
   CREATE INDEX label_by_id ON label (id);`;
+
+const openStates = jobStates.filter((state) => !isTerminal(state));
 
 interface JobFilter {
   owner: string | null;
@@ -60,6 +62,8 @@ export interface JobIndex extends AsyncDisposable {
   nextDue(pools: readonly string[], now: Date): Date | null;
   queueTimeouts(now: Date, limit: number): string[];
   held(): Held[];
+  /** How many there are in each state that is not terminal. */
+  countOpen(): { state: JobState; count: number }[];
   heldBy(incarnation: string): Held[];
   find(id: string): Held | null;
   endedBefore(time: Date, limit: number): { id: string; revision: number }[];
@@ -185,6 +189,11 @@ function queries(database: DatabaseSync): Omit<JobIndex, "view" | typeof Symbol.
         limit,
       ).map((row) => String(row.id)),
     held: () => all(`SELECT ${heldColumns} FROM job WHERE ${active}`).map(toHeld),
+    countOpen: () =>
+      openStates.map((state) => {
+        const [row] = all("SELECT count(*) AS found FROM job WHERE state = ?", state);
+        return { state, count: Number(row?.found ?? 0) };
+      }),
     heldBy: (incarnation) =>
       all(`SELECT ${heldColumns} FROM job WHERE ${active} AND incarnation = ?`, incarnation).map(toHeld),
     find: (id) => all(`SELECT ${heldColumns} FROM job WHERE id = ?`, id).map(toHeld)[0] ?? null,

@@ -2,12 +2,13 @@
 import { statfs } from "node:fs/promises";
 import { type Bus, connectBus, handler, serve } from "@aether/bus";
 import { healthOperation, ProblemError } from "@aether/contracts";
-import type { Logger } from "@aether/telemetry";
+import { createRegistry, type Logger } from "@aether/telemetry";
 import type { JobsConfig } from "./config.ts";
 import { jobHandlers, logKey } from "./handlers.ts";
 import { type JobIndex, openJobIndex } from "./index-view.ts";
 import { openLeases } from "./leases.ts";
 import { openLogs } from "./logs.ts";
+import { createJobsMetrics } from "./metrics.ts";
 import { startReconciler } from "./reconciler.ts";
 import { openStore } from "./store.ts";
 import { createWaiters, type Waiters } from "./waiters.ts";
@@ -38,7 +39,9 @@ export async function startJobs(
   const index: JobIndex = stack.use(
     await openJobIndex(bus, config.AETHER_JOBS_VIEW_FILE, (ids) => wakeFor(ids, () => index, waiters)),
   );
-  const store = openStore(bus, clock);
+  const metrics = createRegistry();
+  const measures = createJobsMetrics(metrics, { index, leases });
+  const store = openStore(bus, clock, measures.stored);
   stack.use(startReconciler({ store, index, leases, logs, clock, log }, config.AETHER_JOBS_RECONCILE_MS));
   const health = handler(healthOperation("jobs"), {
     handle: async () => {
@@ -54,6 +57,7 @@ export async function startJobs(
       version,
       description: "Records, placement, leases and logs of jobs",
       idempotency: true,
+      metrics,
       handlers: [
         ...jobHandlers({ store, index, leases, logs, waiters, clock, requireSpace: space.require }),
         ...workerHandlers({
@@ -65,6 +69,7 @@ export async function startJobs(
           waiters,
           clock,
           logMaxBytes: config.AETHER_JOBS_LOG_MAX_BYTES,
+          onLogged: measures.logged,
         }),
         health,
       ],

@@ -23,7 +23,12 @@ export interface Store {
 const triesMax = 20;
 const storeFullCodes: readonly number[] = [10077, 10047, 10023];
 
-export function openStore(bus: Bus, clock: { now(): Date }): Store {
+/** Opens the bucket; `onStored` is told of every change that this instance knows to be stored. */
+export function openStore(
+  bus: Bus,
+  clock: { now(): Date },
+  onStored: (job: StoredJob, before: StoredJob | null) => void = () => {},
+): Store {
   const bucket = openBucket(bus, "jobs", StoredJob);
 
   return {
@@ -31,7 +36,9 @@ export function openStore(bus: Bus, clock: { now(): Date }): Store {
 
     async create(job) {
       try {
-        return { value: job, revision: await bucket.create(job.id, job) };
+        const revision = await bucket.create(job.id, job);
+        onStored(job, null);
+        return { value: job, revision };
       } catch (error) {
         if (error instanceof RevisionConflict) {
           const entry = await bucket.get(job.id);
@@ -50,6 +57,7 @@ export function openStore(bus: Bus, clock: { now(): Date }): Store {
         if (!next) return { ...entry, changed: tries > 0 && failure !== null };
         try {
           const revision = await bucket.update(id, next, entry.revision);
+          onStored(next, entry.value);
           return { value: next, revision, changed: true };
         } catch (error) {
           if (!(error instanceof RevisionConflict)) failure = error;

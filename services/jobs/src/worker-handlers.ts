@@ -35,6 +35,8 @@ export interface WorkerHandlerParts {
   waiters: Waiters;
   clock: { now(): Date; monotonicMs(): number; random(): number };
   logMaxBytes: number;
+  /** Told of every batch of log lines that was stored. */
+  onLogged(lines: number, bytes: number): void;
 }
 
 /** Woken when something became claimable, or a worker has orders. */
@@ -209,7 +211,9 @@ export function workerHandlers(parts: WorkerHandlerParts) {
           typeof current === "string" ? current : current?.attempt === attempt ? current.secret_hash : null;
         if (!expected || !isSame(expected, hashOf(secret)))
           throw new ProblemError("conflict", { detail: "this attempt is not yours any more" });
-        return { last_seq: await logs.append(job_id, batch, call.bytes) };
+        const lastSeq = await logs.append(job_id, batch, call.bytes);
+        parts.onLogged(batch.last_seq - batch.first_seq + 1, call.bytes.length);
+        return { last_seq: lastSeq };
       },
     }),
   ] as const;

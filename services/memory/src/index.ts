@@ -1,7 +1,7 @@
 // The memory service: notes and documents, kept word for word in the stream MEMORY and found again through one view an owner.
 import { type Bus, connectBus, handler, serve } from "@aether/bus";
 import { healthOperation } from "@aether/contracts";
-import type { Logger } from "@aether/telemetry";
+import { createRegistry, type Logger } from "@aether/telemetry";
 import type { MemoryConfig } from "./config.ts";
 import { tend } from "./forget.ts";
 import { memoryHandlers } from "./handlers.ts";
@@ -63,6 +63,7 @@ export async function startMemory(
       version,
       description: "Notes and documents, found again with their source",
       idempotency: true,
+      metrics: createRegistry(),
       handlers: [
         ...memoryHandlers({ store, shelves, vectors, sources: overrides.sources ?? createOwnFileReader(), clock }),
         health,

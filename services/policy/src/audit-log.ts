@@ -23,6 +23,8 @@ export interface AuditLogOptions {
   checkpointDir: string;
   sealBytes: number;
   log: Logger;
+  /** Told of every append: how long it took, and whether it was stored. */
+  measure?(tookMs: number, stored: boolean): void;
 }
 
 export interface AuditLog extends AsyncDisposable {
@@ -35,6 +37,10 @@ export interface AuditLog extends AsyncDisposable {
   /** Settles with the reason when another writer took over. */
   readonly superseded: Promise<string>;
   append(drafts: readonly Draft[], options?: AppendOptions): Promise<void>;
+  /** Position of the newest record that is known to be stored. */
+  readonly seq: number;
+  /** How old the newest checkpoint is, null before the first of this process. */
+  readonly checkpointAgeMs: number | null;
   /** What is wrong with the log, in words. */
   degraded(): string[];
 }
@@ -66,7 +72,22 @@ export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> 
     },
     outcomes: stored.state.outcomes,
     superseded: writer.superseded,
-    append: (drafts, appendOptions) => writer.append(drafts, appendOptions),
+    async append(drafts, appendOptions) {
+      const startedAt = performance.now();
+      let stored = false;
+      try {
+        await writer.append(drafts, appendOptions);
+        stored = true;
+      } finally {
+        options.measure?.(performance.now() - startedAt, stored);
+      }
+    },
+    get seq() {
+      return writer.seq;
+    },
+    get checkpointAgeMs() {
+      return checkpointer.writtenAtMs === null ? null : performance.now() - checkpointer.writtenAtMs;
+    },
     degraded: () => faultsOf(space, sealer, checkpointer),
     async [Symbol.asyncDispose]() {
       await sealer[Symbol.asyncDispose]();

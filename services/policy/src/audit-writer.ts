@@ -85,6 +85,11 @@ export class AuditWriter {
   }
 
   /** Sequence of the last message that is known to be stored. */
+  /** Position of the newest record that is known to be stored. */
+  get seq(): number {
+    return this.#end.seq;
+  }
+
   get sequence(): number {
     return this.#sequence;
   }

@@ -12,6 +12,8 @@ export interface Checkpointer extends AsyncDisposable {
   grown(end: ChainEnd): void;
   /** Why no checkpoint could be written lately; null when it could. */
   readonly error: string | null;
+  /** When the newest one was written, on the monotonic clock; null before the first. */
+  readonly writtenAtMs: number | null;
 }
 
 /** Starts writing checkpoints; the first is due with the next record that comes after `end`. */
@@ -19,11 +21,13 @@ export function startCheckpointer(checkpoints: Checkpoints, start: ChainEnd, log
   let [newest, written] = [start, start];
   let writing: Promise<void> | null = null;
   let error: string | null = null;
+  let writtenAtMs: number | null = null;
   const write = async () => {
     const end = newest;
     try {
       await checkpoints.append(checkpoints.sign(end));
       written = end;
+      writtenAtMs = performance.now();
       error = null;
     } catch (cause) {
       error = cause instanceof Error ? cause.message : String(cause);
@@ -38,6 +42,9 @@ export function startCheckpointer(checkpoints: Checkpoints, start: ChainEnd, log
   return {
     get error() {
       return error;
+    },
+    get writtenAtMs() {
+      return writtenAtMs;
     },
     grown(end) {
       newest = end;

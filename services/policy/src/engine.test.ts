@@ -24,6 +24,7 @@ function typeOf(action: Action): Question["resource"]["type"] {
   if (action.endsWith("_audit")) return "Audit";
   if (action === "check_policy") return "Policy";
   if (action === "list_jobs") return "Jobs";
+  if (action === "read_metrics") return "Metrics";
   if (action === "emit_event" || action === "read_events") return "Events";
   if (action === "memory_list" || action === "memory_search") return "Memory";
   return action.startsWith("memory_") ? "MemoryEntry" : "Job";
@@ -79,6 +80,9 @@ const table: [string, Principal, Omit<Question, "principal">, "allow" | "deny", 
   ["who has no role keeps a note", nobody, about("memory_write", "user:65534"), "deny", ""],
   ["who has no role searches", nobody, about("memory_search", "user:65534"), "deny", ""],
   ["who has no role lists memory", nobody, about("memory_list", "user:65534"), "deny", ""],
+  ["a member reads metrics", member, about("read_metrics", own), "deny", ""],
+  ["an operator reads metrics", operator, about("read_metrics", "user:0"), "allow", "operators-read"],
+  ["who has no role reads metrics", nobody, about("read_metrics", "user:65534"), "deny", ""],
   ["a member emits an event", member, about("emit_event", own), "allow", "own-events"],
   ["a member emits an event for another", member, about("emit_event", other), "deny", ""],
   ["a member reads events", member, about("read_events", own), "allow", "own-events"],

@@ -4,7 +4,7 @@
 //
 // "Ask" is a second pass: what is denied as it is, but would be allowed with a person's yes in the context.
 import type { Action, DecisionContext, Principal, Resource } from "@aether/contracts";
-import { principalName } from "@aether/contracts";
+import { principalName, resourceTypes } from "@aether/contracts";
 import * as cedar from "@cedar-policy/cedar-wasm/nodejs";
 import type { PolicyFiles } from "./policy-files.ts";
 
@@ -39,6 +39,7 @@ interface LoadedSet {
 
 /** Types whose labels policies may look at. */
 const tagged: ReadonlySet<string> = new Set(["Job", "MemoryEntry"]);
+const singleResource = new RegExp(`"type":"Aether::(${resourceTypes.join("|")})"`);
 const keptJudgements = 10_000;
 /** What a person's yes looks like before anybody was asked. */
 const hypotheticalApproval = { by: "", scope: "once" };
@@ -117,7 +118,7 @@ function describe(path: string, policy: string): { id: string; reason: string } 
   if (!id || !/^[a-z0-9][a-z0-9_.-]{0,63}$/.test(id))
     throw new Error(`${path}: every policy needs an @id("lower-case-name")`);
   if (!reason) throw new Error(`${path}: policy ${id} needs a @reason("…")`);
-  if (/"type":"Aether::(Job|Jobs|MemoryEntry|Memory|Events|Policy|Audit)"/.test(JSON.stringify(parsed.json))) {
+  if (singleResource.test(JSON.stringify(parsed.json))) {
     throw new Error(`${path}: policy ${id} names a single resource; policies speak of owner, labels and context`);
   }
   return { id, reason };

@@ -3,13 +3,14 @@
 import { join } from "node:path";
 import { type Bus, connectBus, serve } from "@aether/bus";
 import { ProblemError } from "@aether/contracts";
-import type { Logger } from "@aether/telemetry";
+import { createRegistry, type Logger } from "@aether/telemetry";
 import { openAuditLog } from "./audit-log.ts";
 import { type AuditView, openAuditView } from "./audit-view.ts";
 import type { PolicyConfig } from "./config.ts";
 import { createDecider } from "./decider.ts";
 import { openEngine } from "./engine.ts";
 import { policyHandlers } from "./handlers.ts";
+import { createPolicyMetrics } from "./metrics.ts";
 import { startOutcomes } from "./outcomes.ts";
 import { readPolicyFiles } from "./policy-files.ts";
 import { startReload } from "./reload.ts";
@@ -41,6 +42,8 @@ export async function startPolicy(
   const auditBus =
     overrides.auditBus ?? stack.use(await connectBus({ server, user: "policy-audit", seedFile: auditSeed, log }));
   const bus = overrides.bus ?? stack.use(await connectBus({ server, user: "policy", seedFile: seed, log }));
+  const metrics = createRegistry();
+  const measures = createPolicyMetrics(metrics);
   const audit = stack.use(
     await openAuditLog({
       bus: auditBus,
@@ -48,8 +51,10 @@ export async function startPolicy(
       checkpointDir: config.AETHER_POLICY_CHECKPOINT_DIR,
       sealBytes: config.AETHER_POLICY_SEAL_BYTES,
       log,
+      measure: measures.append,
     }),
   );
+  measures.watch(audit);
   const view = stack.use(
     startView(
       () =>
@@ -63,13 +68,14 @@ export async function startPolicy(
   );
   stack.use(await startOutcomes({ bus, log: audit }));
   const tally = stack.use(startTally(audit.append, log));
-  const decider = createDecider({ engine, tally, log: audit });
+  const decider = measures.decider(createDecider({ engine, tally, log: audit }));
   const { checkpoints, segmentsDir } = audit;
   const served = stack.use(
     await serve(bus, {
       service: "policy",
       version,
       description: "Decides every action and keeps the audit log",
+      metrics,
       handlers: policyHandlers({
         version,
         decider,
