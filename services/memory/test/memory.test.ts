@@ -116,6 +116,8 @@ describe.skipIf(missing)(`memory${missing ? `: ${missing}` : ""}`, () => {
       await note("My own thought about cheese on the moon.", { derived_from: [web.id], trust: "user" }),
     ];
     expect(laundered.map(({ trust }) => trust)).toEqual(["untrusted", "untrusted"]);
+    const cited = await note("Word for word: cheese, moon.", { source: `aether:memory/${web.id}#L1`, trust: "user" });
+    expect(cited.trust).toBe("untrusted");
     const third = await note("A cheese moon, third hand.", { derived_from: [laundered[1]?.id], trust: "user" });
     expect(third.trust).toBe("untrusted");
     expect((await note("An agent's cheese.", { trust: "user" }, { as: aurora })).trust).toBe("agent");
