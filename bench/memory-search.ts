@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { appendMessage } from "@aether/bus";
 import { createId } from "@aether/contracts";
 import { waitFor } from "@aether/testkit";
-import type { StoredEntry } from "../services/memory/src/record.ts";
+import { type StoredEntry, titleOf } from "../services/memory/src/record.ts";
 import { subjectOf } from "../services/memory/src/store.ts";
 import { startAether } from "../tests/_aether.ts";
 import { type Figure, rate, time } from "./measure.ts";
@@ -38,14 +38,22 @@ export async function benchMemorySearch(): Promise<Figure[]> {
   await waitFor("the view to hold everything", () => isFound(aether.client, texts.at(-1) ?? ""), 300_000);
   const filled = entries / ((performance.now() - filling) / 1000);
   let asked = 0;
-  const ask = () => aether.client.memory.search({ q: question(texts[asked++ % texts.length] ?? "", random) });
-  const search = await time(1_000, ask);
+  const took: number[] = [];
+  const ask = async () => {
+    const found = await aether.client.memory.search({ q: question(texts[asked++ % texts.length] ?? "", random) });
+    took.push(found.took_ms);
+  };
+  const search = await time(500, ask);
   const list = await time(100, () => aether.client.jobs.list({ limit: 1 }));
   return [
     {
       ...{ name: "search among 100,000 entries, p99, through the socket", value: search.p99, unit: "ms" },
       ...{ baseline: { name: "an empty list, p99", value: list.p99 }, ratio: search.p99 / list.p99 },
-      ...{ aim: "≤ 50 ms", met: search.p99 <= 50, note: `p50 ${search.p50.toFixed(1)} ms` },
+      ...{
+        aim: "≤ 50 ms",
+        met: search.p99 <= 50,
+        note: `p50 ${search.p50.toFixed(1)} ms, of which in memory ${median(took).toFixed(1)} ms`,
+      },
     },
     {
       ...{ name: "entries kept by one owner, 16 in flight, each decided, recorded and synced", value: writes },
@@ -53,10 +61,12 @@ export async function benchMemorySearch(): Promise<Figure[]> {
     },
     {
       ...{ name: "entries put into a view that is made anew", value: filled, unit: "entries/s" },
-      ...{ ratio: filled, aim: "≥ 5,000 entries/s", met: filled >= 5_000 },
+      ...{ ratio: filled, aim: "100,000 within 30 s", met: filled >= entries / 30 },
     },
   ];
 }
+
+const median = (values: number[]) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
 
 async function isFound(client: Awaited<ReturnType<typeof startAether>>["client"], q: string): Promise<boolean> {
   return (await client.memory.search({ q, k: 1 }).catch(() => null))?.results[0]?.citation.quote === q;
@@ -90,7 +100,7 @@ function question(text: string, random: (below: number) => number): string {
 function toEntry(text: string, n: number): StoredEntry {
   const time = new Date(Date.UTC(2025, 0, 1) + n * 60_000).toISOString();
   return {
-    ...{ type: "entry", id: createId("mem"), owner, kind: "note", title: text.slice(0, 60), text },
+    ...{ type: "entry", id: createId("mem"), owner, kind: "note", title: titleOf(text), text },
     ...{ author: authors[n % 6] ?? "ada", thread: `thread ${Math.floor(n / 50)}`, labels: {}, source: null },
     ...{ created_by: { kind: "User", id: "0" }, created_at: time, valid_from: time, expires_at: null },
     ...{ intent_id: null, job_id: null, derived_from: [], supersedes: null, trust: "user" },

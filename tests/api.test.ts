@@ -1,8 +1,16 @@
 // The HTTP API from curl alone: every route as docs/api shows it, and then what the routes promise beyond one answer. Each
 // answer is held against the one in the documents, so that the two cannot drift apart.
-import { readFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { createId, type Job, Metrics, operations, systemRoutes } from "@aether/contracts";
+import {
+  createId,
+  type Job,
+  Metrics,
+  operations,
+  type Reply,
+  type searchMemory,
+  systemRoutes,
+} from "@aether/contracts";
 import { requireBackend, waitFor } from "@aether/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Aether, startAether } from "./_aether.ts";
@@ -333,6 +341,66 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
       await curl.post(`/v0/jobs/${job.id}/kill`, {});
       const frames = toLines(await follow.answer).filter((frame) => !("type" in frame && frame.type === "heartbeat"));
       expect(frames).toMatchObject([{ seq: 1 }, { type: "eof", last_seq: 1, state: "killed", signal: "SIGKILL" }]);
+    });
+  });
+
+  describe("memory", () => {
+    const url = (path: string) => `http://aether/v0/memory/${path}`;
+    const add = async (entry: object, as: Curl = curl): Promise<string> => {
+      const made = await as.post("/v0/memory/entries", entry);
+      const { id } = JSON.parse(made.body) as { id: string };
+      expect([made.status, made.headers.get("location")]).toEqual([201, `/v0/memory/entries/${id}`]);
+      return id;
+    };
+    const search = async (query: string, as: Curl = curl) =>
+      (JSON.parse((await as.get(`/v0/memory/search?${query}`)).body) as Reply<typeof searchMemory>).results;
+
+    it("is its owner's: others find nothing, operators read it and do not forget it", async () => {
+      const id = await add({ kind: "note", text: "The zanzibar ledger is under the stairs." }, curl.as(ada));
+      const status = async (as: Curl, ...args: string[]) => (await as.run(...args, url(`entries/${id}`))).status;
+      expect((await search("q=zanzibar", curl.as(ada))).map((hit) => hit.id)).toEqual([id]);
+      expect(await search("q=zanzibar", curl.as(ben))).toEqual([]);
+      expect((await curl.as(ben).get("/v0/memory/search?q=zanzibar&owner=user:41001")).status).toBe(404);
+      expect(await status(curl.as(ben))).toBe(404);
+      expect(await status(curl.as(ben), "-X", "DELETE")).toBe(404);
+      expect(
+        (await curl.as(ben).post("/v0/memory/entries", { kind: "note", text: "x", derived_from: [id] })).status,
+      ).toBe(404);
+      expect(await status(curl)).toBe(200);
+      expect((await search("q=zanzibar&owner=user:41001")).map((hit) => hit.id)).toEqual([id]);
+      expect(await status(curl, "-X", "DELETE")).toBe(403);
+      expect(await status(curl.as(ada), "-X", "DELETE")).toBe(200);
+      expect(await status(curl.as(ada))).toBe(404);
+    });
+
+    it("cites a file as it is at that moment, at its lines", async () => {
+      const path = join(aether.home, "guide.md");
+      writeFileSync(path, "# Boat\n\nPaint the hull.\n\n## Engine\n\nThe impeller wants grease.\n");
+      const id = await add({ kind: "document", path });
+      const cited = async () => (await search("q=impeller&k=1"))[0]?.citation;
+      const citation = await cited();
+      expect(citation).toMatchObject({ state: "fresh", lines: [5, 7], ref: `${path}#L5-L7`, uri: `file://${path}` });
+      expect(
+        readFileSync(path)
+          .subarray(...(citation?.bytes ?? [0, 0]))
+          .toString(),
+      ).toBe(citation?.quote);
+      writeFileSync(path, `\n\n${readFileSync(path, "utf8")}`);
+      expect(await cited()).toMatchObject({ state: "moved", lines: [7, 9] });
+      writeFileSync(path, "# Boat\n");
+      expect(await cited()).toMatchObject({ state: "stale" });
+      rmSync(path);
+      expect(await cited()).toMatchObject({ state: "missing" });
+      const opened = JSON.parse((await curl.get(`/v0/memory/entries/${id}?lines=7`)).body);
+      expect(opened).toMatchObject({ text: "The impeller wants grease.", citation: { state: "missing" } });
+    });
+
+    it("gives a retry with its key the same entry, and another body nothing", async () => {
+      const send = (text: string) =>
+        curl.post("/v0/memory/entries", { kind: "note", text }, "-H", "Idempotency-Key: memory-once");
+      const first = await send("Only once, with a key.");
+      expect(JSON.parse((await send("Only once, with a key.")).body)).toEqual(JSON.parse(first.body));
+      expect((await send("Something else.")).status).toBe(409);
     });
   });
 

@@ -161,6 +161,11 @@ const requests: Record<string, BadRequest> = {
   // Memory.
   "a note without a text": post("/v0/memory/entries", { kind: "note" }),
   "a note of two texts": note({ path: "/etc/hostname" }),
+  "a path with another source": post("/v0/memory/entries", {
+    kind: "note",
+    path: "/etc/hostname",
+    source: "file:///a",
+  }),
   "a blank note": note({ text: " \n\t" }),
   "a note of half a character": text('{"kind":"note","text":"\\ud800"}'),
   "a NUL byte in a note": note({ text: "a\0b" }),

@@ -89,6 +89,10 @@ export const NewEntry = z
   .refine(({ text, path, artifact }) => [text, path, artifact].filter((from) => from !== undefined).length === 1, {
     path: ["text"],
     message: "one of text, path and artifact must be given",
+  })
+  .refine(({ text, source }) => text !== undefined || source === null, {
+    path: ["source"],
+    message: "is what is read: path or artifact say it already",
   });
 
 export const MemoryEntry = z.object({

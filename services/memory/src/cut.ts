@@ -26,6 +26,9 @@ interface Piece extends Span {
 
 const wordsMax = 200;
 const unitsMax = 2_000;
+/** A longer line is text; and on longer ones the pattern would take its time. */
+const headingMax = 300;
+const headingPattern = /^ {0,3}(#{1,6})[ \t]+(.*?)[ \t]*#*$/;
 
 /** Passages of a document, in order. */
 export function cutDocument(text: string): Passage[] {
@@ -36,7 +39,7 @@ export function cutDocument(text: string): Passage[] {
 /** A note is one passage, unless it is longer than one may be. */
 export function cutNote(text: string): Passage[] {
   if (!fits(text)) return cutDocument(text);
-  return place(text, [{ from: 0, to: text.replace(/\s+$/, "").length, headings: [] }]);
+  return place(text, [{ from: 0, to: text.trimEnd().length, headings: [] }]);
 }
 
 const fits = (text: string) => text.length <= unitsMax && countWords(text) <= wordsMax;
@@ -64,7 +67,7 @@ function toBlocks(text: string): Block[] {
   for (const line of toLines(text)) {
     const words = text.slice(line.from, line.to).replace(/^\uFEFF/, "");
     const mark = /^ {0,3}(`{3,}|~{3,})/.exec(words)?.[1];
-    const heading = fence ? null : /^ {0,3}(#{1,6})[ \t]+(.*?)[ \t]*#*$/.exec(words);
+    const heading = fence !== null || words.length > headingMax ? null : headingPattern.exec(words);
     if (fence === null && (heading || mark || words.trim() === "")) open = null;
     if (fence === null && words.trim() === "") continue;
     if (!open) {
@@ -100,7 +103,8 @@ function gather(text: string, blocks: readonly Block[]): Piece[] {
     if (block.heading) {
       while ((above.at(-1)?.level ?? 0) >= block.heading.level) above.pop();
       above.push(block.heading);
-      if (!open?.isHeading) open = null; // a heading right below another stays with it
+      // A heading right below another stays with it.
+      if (!open?.isHeading || !fits(text.slice(open.from, block.to))) open = null;
       append(block);
       if (open) Object.assign(open, { isHeading: true, headings: above.map((heading) => heading.text) });
     } else if (fits(text.slice(block.from, block.to))) append(block);

@@ -95,14 +95,10 @@ export function memoryHandlers({ store, shelves, sources, vectors, clock }: Hand
       async handle(request, call) {
         return await shelves.use(ownerOf(request.owner, call), async ({ queries }) => {
           const rows = queries.list(request, clock.now().toISOString());
-          const items: MemoryEntry[] = [];
-          let sizeBytes = 0;
-          for (const { facts, sequence, ...superseded } of rows.slice(0, request.limit)) {
-            const item = toPublic(facts, { revision: sequence, ...superseded });
-            sizeBytes += Buffer.byteLength(JSON.stringify(item));
-            if (sizeBytes > pageMaxBytes) break;
-            items.push(item);
-          }
+          const all = rows.slice(0, request.limit);
+          const items = withinPage(
+            all.map(({ facts, sequence, ...superseded }) => toPublic(facts, { revision: sequence, ...superseded })),
+          );
           return { items, next_cursor: rows.length > items.length ? (items.at(-1)?.id ?? null) : null };
         });
       },
@@ -138,6 +134,7 @@ export function memoryHandlers({ store, shelves, sources, vectors, clock }: Hand
         near,
         now: clock.now(),
         authors: queries.authors(),
+        isProlific: queries.isProlific,
         leastTrust: trustLevels.indexOf(least),
       };
       const { named, mode, hits } = await search(request, options);
@@ -150,9 +147,19 @@ export function memoryHandlers({ store, shelves, sources, vectors, clock }: Hand
         return { ...entry, snippet, score, explain, citation };
       });
       const took_ms = Math.round((performance.now() - startedAt) * 100) / 100;
-      return { query: request.q, mode, took_ms, understood: named, results };
+      return { query: request.q, mode, took_ms, understood: named, results: withinPage(results) };
     });
   }
+}
+
+/** The first of them, as many as an answer of the bus can hold. */
+function withinPage<T>(items: readonly T[]): T[] {
+  let sizeBytes = 0;
+  const over = items.findIndex((item) => {
+    sizeBytes += Buffer.byteLength(JSON.stringify(item));
+    return sizeBytes > pageMaxBytes;
+  });
+  return items.slice(0, over < 0 ? items.length : over);
 }
 
 const current = { revision: 0, supersededBy: null, supersededAt: null };

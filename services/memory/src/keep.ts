@@ -53,10 +53,7 @@ export async function draft(asked: Asked, writer: Writer, reader: SourceReader):
 export function settle(entry: StoredEntry, { queries }: Shelf, now: Date): StoredEntry {
   const same = queries.same(entry, now.toISOString());
   if (same) throw new ProblemError("conflict", { detail: `${same} says the same` });
-  const lineage = [...entry.derived_from, ...(entry.supersedes ? [entry.supersedes] : [])].filter((id) =>
-    id.startsWith("mem_"),
-  );
-  const trusts = lineage.map((id) => {
+  const trusts = lineageOf(entry).map((id) => {
     const found = queries.get(id);
     // Somebody else's, a forgotten one and none at all look the same.
     if (!found) throw new ProblemError("not-found", { detail: `there is no entry ${id} here` });
@@ -66,6 +63,13 @@ export function settle(entry: StoredEntry, { queries }: Shelf, now: Date): Store
     return found.facts.trust;
   });
   return { ...entry, trust: leastTrust([entry.trust, ...trusts]) };
+}
+
+/** Every entry that this one is made of, however that is said. */
+function lineageOf({ derived_from, supersedes, source }: StoredEntry): string[] {
+  const cited = /^aether:memory\/(mem_[0-9a-z]{26})(#.*)?$/.exec(source?.uri ?? "")?.[1];
+  const origins = [...derived_from.filter((id) => id.startsWith("mem_")), supersedes, cited];
+  return origins.filter((id) => typeof id === "string");
 }
 
 async function readText(

@@ -9,12 +9,13 @@ import type { EntryFacts } from "./record.ts";
 import { namedAuthor, toMatch, toTerms } from "./terms.ts";
 
 /** Reads one owner's view. */
-export type Read = (sql: string, ...values: SqlValue[]) => Promise<SqlRow[]>;
+type Read = (sql: string, ...values: SqlValue[]) => Promise<SqlRow[]>;
 
 export interface SearchOptions {
   read: Read;
   now: Date;
   authors: readonly string[];
+  isProlific?(author: string): boolean;
   /** The least trusted that may come out, as its place among the levels. */
   leastTrust: number;
   /** Rows that pass the filter and are near in meaning, the nearest first; null where nobody knows. */
@@ -45,12 +46,13 @@ export interface Found {
 }
 
 const foundMax = 200;
+const besideMax = 50;
 const columnWeights = [2, 1, 0.3, 0.25] as const;
 
 /** Answers the best passages, and what else the question was understood to name. */
 export async function search(query: Query, options: SearchOptions): Promise<Found> {
   const named = toNamed(query.q, options);
-  const match = toMatch(toTerms(query.q, options.stops));
+  const match = toMatch(toTerms(query.q, options.stops), namesOf(named.author, options));
   const filter = toFilter({ ...query, leastTrust: options.leastTrust }, options.now.toISOString());
   filter.where.push("e.at <= ?");
   filter.values.push(options.now.toISOString());
@@ -63,6 +65,11 @@ export async function search(query: Query, options: SearchOptions): Promise<Foun
     .filter(({ score }) => score > 0)
     .slice(0, query.k);
   return { named, mode: near ? "hybrid" : "lexical", hits: await describe(best, match, options.read) };
+}
+
+/** The names that are not looked for in the author column: whoever wrote thousands of entries is found by other words. */
+function namesOf(author: string | null, { isProlific }: SearchOptions): string[] {
+  return author !== null && isProlific?.(author) ? toTerms(author) : [];
 }
 
 function toNamed(question: string, { authors, now }: SearchOptions): Named {
@@ -94,51 +101,51 @@ async function find(
   return read(`${query(all, `WHERE ${isOf(filter)}`, "")} LIMIT ${foundMax}`, match, ...values);
 }
 
-/** The hits with the rows beside each, and those rows themselves where the filters let them pass. */
+/** The hits with the rows beside the best of them, and those rows themselves where the filters let them pass. */
 async function addBeside(
   found: readonly SqlRow[],
   nearest: readonly number[],
   filter: Filter,
-  options: SearchOptions,
+  { read }: SearchOptions,
 ): Promise<Candidate[]> {
-  const near = new Map(nearest.map((row, index) => [row, index + 1]));
   const hits = new Map(found.map((row) => [Number(row.row), Number(row.bm25)]));
-  const rows = JSON.stringify([...hits.keys()]);
-  const step = (order: "<" | ">", direction: "DESC" | "ASC", offset: 0 | 1) =>
-    `(SELECT n.row FROM passage n WHERE n.chain = p.chain AND n.row ${order} p.row ORDER BY n.row ${direction} LIMIT 1 OFFSET ${offset})`;
-  const beside = await options.read(
-    `SELECT p.row, ${step("<", "DESC", 0)} AS a, ${step("<", "DESC", 1)} AS b, ${step(">", "ASC", 0)} AS c, ${step(">", "ASC", 1)} AS d
-     FROM json_each(?) j CROSS JOIN passage p ON p.row = j.value`,
-    rows,
-  );
-  const besideOf = new Map<number, Set<number>>();
-  for (const { row, ...others } of beside) {
-    for (const other of Object.values(others)) {
-      if (other === null) continue;
-      for (const [from, to] of [
-        [row, other],
-        [other, row],
-      ]) {
-        besideOf.set(Number(from), (besideOf.get(Number(from)) ?? new Set()).add(Number(to)));
-      }
-    }
-  }
-  const all = [...new Set([...hits.keys(), ...near.keys(), ...besideOf.keys()])];
-  const passing = await options.read(
+  const near = new Map(nearest.map((row, index) => [row, index + 1]));
+  const beside = await readBeside([...hits.keys()].slice(0, besideMax), read);
+  const more = [...new Set([...near.keys(), ...beside.keys()])].filter((row) => !hits.has(row));
+  const passing = await read(
     `SELECT p.row, p.chain, e.author, e.at
      FROM json_each(?) j CROSS JOIN passage p ON p.row = j.value CROSS JOIN entry e ON e.id = p.id WHERE ${isOf(filter)}`,
-    JSON.stringify(all),
+    JSON.stringify(more),
     ...(filter.values as SqlValue[]),
   );
-  return passing.map((row) => ({
-    row: Number(row.row),
-    chain: String(row.chain),
-    author: String(row.author),
-    at: String(row.at),
-    bm25: hits.get(Number(row.row)) ?? null,
-    vectorRank: near.get(Number(row.row)) ?? null,
-    beside: [...(besideOf.get(Number(row.row)) ?? [])],
-  }));
+  return [...found, ...passing].map((one) => {
+    const row = Number(one.row);
+    return {
+      ...{ row, chain: String(one.chain), author: String(one.author), at: String(one.at) },
+      ...{ bm25: hits.get(row) ?? null, vectorRank: near.get(row) ?? null, beside: [...(beside.get(row) ?? [])] },
+    };
+  });
+}
+
+/** Of these rows the two before and the two behind in the same thread or document, told both ways. */
+async function readBeside(rows: readonly number[], read: Read): Promise<Map<number, Set<number>>> {
+  const step = (order: "<" | ">", direction: "DESC" | "ASC", offset: 0 | 1) =>
+    `(SELECT n.row FROM passage n WHERE n.chain = p.chain AND n.row ${order} p.row ORDER BY n.row ${direction} LIMIT 1 OFFSET ${offset})`;
+  const found = await read(
+    `SELECT p.row, ${step("<", "DESC", 0)} AS a, ${step("<", "DESC", 1)} AS b, ${step(">", "ASC", 0)} AS c, ${step(">", "ASC", 1)} AS d
+     FROM json_each(?) j CROSS JOIN passage p ON p.row = j.value`,
+    JSON.stringify(rows),
+  );
+  const beside = new Map<number, Set<number>>();
+  const put = (from: number, to: number) => beside.set(from, (beside.get(from) ?? new Set()).add(to));
+  for (const { row, ...others } of found) {
+    for (const other of Object.values(others)) {
+      if (other === null) continue;
+      put(Number(row), Number(other));
+      put(Number(other), Number(row));
+    }
+  }
+  return beside;
 }
 
 /** The words of what is answered, with marks where the index knows them. */
@@ -149,14 +156,16 @@ async function describe(best: readonly Ranked[], match: string | null, read: Rea
      CROSS JOIN passage_text t ON t.rowid = p.row CROSS JOIN entry e ON e.id = p.id`,
     rows,
   );
-  const snippets = new Map<number, string>();
-  for (const { row, explain } of match === null ? [] : best) {
-    if (explain.bm25 === null) continue;
-    // A number is bound as a float, which FTS5 looks for in every row.
-    const sql = `SELECT snippet(passage_text, 1, '<mark>', '</mark>', '…', 40) AS snippet FROM passage_text WHERE passage_text MATCH ? AND rowid = CAST(? AS INTEGER)`;
-    const [marked] = await read(sql, match ?? "", row);
-    if (marked) snippets.set(row, String(marked.snippet));
-  }
+  const marked =
+    match === null
+      ? []
+      : await read(
+          `SELECT t.rowid AS row, snippet(passage_text, 1, '<mark>', '</mark>', '…', 40) AS snippet
+     FROM json_each(?) j CROSS JOIN passage_text t ON t.rowid = j.value WHERE passage_text MATCH ?`,
+          rows,
+          match,
+        );
+  const snippets = new Map(marked.map(({ row, snippet }) => [Number(row), String(snippet)]));
   const byRow = new Map(texts.map((text) => [Number(text.row), text]));
   return best.flatMap(({ row, score, explain }) => {
     const text = byRow.get(row);

@@ -116,7 +116,7 @@ async function openShelf(options: ShelvesOptions, owner: string): Promise<Shelf>
   const view = await openView({
     ...{ bus: options.bus, file, stream: memoryStream, subject: subjectOf(owner, "*"), layout: createLayout() },
     erases: true,
-    inFlight: 64, // of up to half a mebibyte
+    inFlight: 128, // of up to half a mebibyte each
     apply: applyMessage,
   });
   let last: Promise<unknown> = Promise.resolve();

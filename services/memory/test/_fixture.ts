@@ -23,7 +23,7 @@ export const allow: DecideReply = {
   scope: "own",
 };
 
-export const ada: Principal = { type: "User", id: "1000", roles: ["member"], uid: process.getuid?.() ?? 0 };
+const ada: Principal = { type: "User", id: "1000", roles: ["member"], uid: process.getuid?.() ?? 0 };
 export const ben: Principal = { type: "User", id: "1001", roles: ["member"], uid: 1001 };
 export const aurora: Principal = { type: "Agent", id: "aurora", roles: ["member"] };
 

@@ -116,6 +116,8 @@ describe.skipIf(missing)(`memory${missing ? `: ${missing}` : ""}`, () => {
       await note("My own thought about cheese on the moon.", { derived_from: [web.id], trust: "user" }),
     ];
     expect(laundered.map(({ trust }) => trust)).toEqual(["untrusted", "untrusted"]);
+    const cited = await note("Word for word: cheese, moon.", { source: `aether:memory/${web.id}#L1`, trust: "user" });
+    expect(cited.trust).toBe("untrusted");
     const third = await note("A cheese moon, third hand.", { derived_from: [laundered[1]?.id], trust: "user" });
     expect(third.trust).toBe("untrusted");
     expect((await note("An agent's cheese.", { trust: "user" }, { as: aurora })).trust).toBe("agent");
@@ -277,6 +279,31 @@ describe.skipIf(missing)(`memory${missing ? `: ${missing}` : ""}`, () => {
       slug: "unavailable",
     });
     expect((await fixture.call(listEntries, {})).items[0]?.id).toBe(before);
+  });
+
+  it("lists and answers end where the bus could not carry them, and lists go on from there", async () => {
+    const labels = Object.fromEntries(Array.from({ length: 32 }, (_, i) => [`key-${i}`, `"${"v".repeat(250)}"`]));
+    const words = 'albatross "quoted" words '.repeat(70);
+    const made = await Promise.all(
+      Array.from({ length: 60 }, (_, i) => note(`${i} ${words}`, { labels, author: "Fay" })),
+    );
+    const { results } = await find("albatross", { k: 50 });
+    expect(results.length).toBeGreaterThan(10);
+    const listed: string[] = [];
+    for (let cursor: string | null = ""; cursor !== null; ) {
+      const page: { items: { id: string }[]; next_cursor: string | null } = await fixture.call(listEntries, {
+        ...{ author: "Fay", limit: 500 },
+        ...(cursor !== "" && { cursor }),
+      });
+      listed.push(...page.items.map(({ id }) => id));
+      cursor = page.next_cursor;
+    }
+    expect(listed).toEqual(
+      made
+        .map(({ id }) => id)
+        .toSorted()
+        .toReversed(),
+    );
   });
 
   it("forgetting leaves not a byte of it, in the stream or in the view, and is told again when asked again", async () => {
