@@ -20,8 +20,17 @@ const account = toAccount(readConfig(AccountConfig, process.env));
 const log = openLog({ name: "core", file: policyConfig.AETHER_LOG_FILE ?? null });
 await runMain(async () => {
   await using held = new AsyncDisposableStack();
+  const otlpEndpoint = policyConfig.OTEL_EXPORTER_OTLP_ENDPOINT;
   const connect = async (user: string, seedFile: string, service: "policy" | "jobs" | "events") =>
-    held.use(await connectBus({ server: policyConfig.AETHER_NATS_URL, user, seedFile, log: log.child({ service }) }));
+    held.use(
+      await connectBus({
+        server: policyConfig.AETHER_NATS_URL,
+        user,
+        seedFile,
+        otlpEndpoint,
+        log: log.child({ service }),
+      }),
+    );
   const [bus, auditBus, jobsBus, eventsBus] = await Promise.all([
     connect("policy", policyConfig.AETHER_POLICY_SEED_FILE, "policy"),
     connect("policy-audit", policyConfig.AETHER_POLICY_AUDIT_SEED_FILE, "policy"),
