@@ -24,6 +24,7 @@ export const AetherdConfig = z.object({
   AETHER_WORKER_SLOTS: z.string().optional().describe("Passed to the worker"),
   AETHER_WORKER_WARM_DISKS: z.string().optional().describe("Passed to the worker"),
   AETHER_METRICS_LISTEN: z.string().optional().describe("Passed to the gateway"),
+  OTEL_EXPORTER_OTLP_ENDPOINT: z.string().optional().describe("Passed to every process that can trace"),
   NODE_COMPILE_CACHE: z.string().optional().describe("Passed to every process"),
   PATH: z.string().default("/usr/sbin:/usr/bin:/sbin:/bin").describe("Where nats-server is looked for"),
 });

@@ -2,6 +2,7 @@
 // code, opens its log and connects with its keys, then gives up root, and only then reads anything that others wrote. It
 // begins when its standard input ends: by then the streams are there.
 import { connectBus } from "@aether/bus";
+import type { ServiceName } from "@aether/contracts";
 import { EventsConfig, startEvents } from "@aether/events";
 import { JobsConfig, startJobs } from "@aether/jobs";
 import { MemoryConfig, startMemory } from "@aether/memory";
@@ -22,8 +23,17 @@ const account = toAccount(readConfig(AccountConfig, process.env));
 const log = openLog({ name: "core", file: policyConfig.AETHER_LOG_FILE ?? null });
 await runMain(async () => {
   await using held = new AsyncDisposableStack();
-  const connect = async (user: string, seedFile: string, service: "policy" | "jobs" | "memory" | "events") =>
-    held.use(await connectBus({ server: policyConfig.AETHER_NATS_URL, user, seedFile, log: log.child({ service }) }));
+  const otlpEndpoint = policyConfig.OTEL_EXPORTER_OTLP_ENDPOINT;
+  const connect = async (user: string, seedFile: string, service: ServiceName) =>
+    held.use(
+      await connectBus({
+        server: policyConfig.AETHER_NATS_URL,
+        user,
+        seedFile,
+        otlpEndpoint,
+        log: log.child({ service }),
+      }),
+    );
   const [bus, auditBus, jobsBus, memoryBus, eventsBus] = await Promise.all([
     connect("policy", policyConfig.AETHER_POLICY_SEED_FILE, "policy"),
     connect("policy-audit", policyConfig.AETHER_POLICY_AUDIT_SEED_FILE, "policy"),

@@ -13,6 +13,7 @@ export const GatewayEdgeConfig = AccountConfig.extend({
   AETHER_GATEWAY_SOCKET: z.string(),
   AETHER_LOG_FILE: z.string(),
   AETHER_METRICS_LISTEN: z.string().optional(),
+  OTEL_EXPORTER_OTLP_ENDPOINT: z.string().optional(),
 });
 
 /** The account to become, or null. */

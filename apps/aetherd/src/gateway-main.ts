@@ -17,6 +17,7 @@ await runMain(async () => {
   const bus = held.use(
     await connectBus({
       ...{ server: config.AETHER_NATS_URL, user: "gateway", seedFile: config.AETHER_GATEWAY_SEED_FILE, log },
+      otlpEndpoint: config.OTEL_EXPORTER_OTLP_ENDPOINT,
     }),
   );
   const operators = [...new Set([0, process.getuid?.() ?? 0])];

@@ -49,6 +49,7 @@ export function programSpec(name: ProgramName, context: ProgramContext): Process
     env: {
       ...baseEnvironment(layout, config),
       AETHER_LOG_FILE: join(layout.logDir, `${name}.jsonl`),
+      ...defined({ OTEL_EXPORTER_OTLP_ENDPOINT: config.OTEL_EXPORTER_OTLP_ENDPOINT }),
       ...environments[name](context),
     },
     // Each is started by root where there is root: worker and warden need it, the others give it up by themselves.

@@ -2,7 +2,7 @@
 // asynchronous error (a publish without permission surfaces nowhere else).
 import { readFileSync } from "node:fs";
 import { limits } from "@aether/contracts";
-import type { Logger } from "@aether/telemetry";
+import { type Logger, openTracing, type Tracer, type Tracing } from "@aether/telemetry";
 import { type JetStreamClient, type JetStreamManager, jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { connect, type NatsConnection } from "@nats-io/transport-node";
 import { seedAuthenticator } from "./nkey.ts";
@@ -15,6 +15,8 @@ export interface BusOptions {
   /** File with the nkey seed of that user. */
   seedFile: string;
   log: Logger;
+  /** Collector that gets traces of what is asked and served here; none where absent. */
+  otlpEndpoint?: string | undefined;
 }
 
 /** A connection with its JetStream context; the door to `request`, `serve`, buckets and streams. */
@@ -24,6 +26,9 @@ export interface Bus extends AsyncDisposable {
   readonly nats: NatsConnection;
   readonly js: JetStreamClient;
   readonly jsm: JetStreamManager;
+  /** Absent where no collector is configured. */
+  readonly tracer: Tracer | null;
+  readonly tracing: Pick<Tracing, "exported" | "dropped"> | null;
   /** Whether the connection stands right now. */
   readonly connected: boolean;
   /** How often it has come back; what counts silence begins anew when this changes. */
@@ -37,6 +42,7 @@ const handshakeMs = 3_000;
 
 /** Connects, waiting for the server as long as it takes to come up. */
 export async function connectBus(options: BusOptions): Promise<Bus> {
+  const tracing = await openTracing(options.otlpEndpoint);
   const nats = await connect({
     servers: options.server.split(","),
     name: options.user,
@@ -62,6 +68,8 @@ export async function connectBus(options: BusOptions): Promise<Bus> {
     nats,
     js,
     jsm,
+    tracing,
+    tracer: tracing?.tracer(options.user.split("-")[0] ?? "") ?? null,
     get connected() {
       return state.connected;
     },
@@ -74,6 +82,7 @@ export async function connectBus(options: BusOptions): Promise<Bus> {
     },
     async [Symbol.asyncDispose]() {
       if (!nats.isClosed()) await nats.close();
+      await tracing?.[Symbol.asyncDispose]();
     },
   };
 }

@@ -12,7 +12,16 @@ export {
 } from "./messages.ts";
 export { provision } from "./provision.ts";
 export { type RequestOptions, request } from "./request.ts";
-export { type Call, type Decide, type Handler, handler, type Loaded, type ServeOptions, serve } from "./serve.ts";
+export {
+  type Call,
+  countTraces,
+  type Decide,
+  type Handler,
+  handler,
+  type Loaded,
+  type ServeOptions,
+  serve,
+} from "./serve.ts";
 export { type ServerConfigOptions, seedFile, serverConfig } from "./server-config.ts";
 export { startTail, streamState, type TailMessage, type TailOptions } from "./tail.ts";
 export { type StreamSpec, streams, type UserSpec, users } from "./topology.ts";

@@ -32,12 +32,25 @@ export async function request<In extends z.ZodType, Out extends z.ZodType>(
 ): Promise<{ reply: z.infer<Out>; bytes: Uint8Array }> {
   if (!bus.connected) throw unavailable(operation, "the bus is away");
   const timeoutMs = options.timeoutMs ?? operation.timeoutMs ?? limits.requestDeadlineMs;
-  const envelope: Envelope = { ...options.envelope, timeout_ms: timeoutMs };
+  const { traceparent } = options.envelope;
+  const span = traceparent === undefined ? null : (bus.tracer?.start(operation.name, "client", traceparent) ?? null);
+  const envelope: Envelope = {
+    ...options.envelope,
+    ...(span && { traceparent: span.traceparent }),
+    timeout_ms: timeoutMs,
+  };
   const head = headers();
   head.set(envelopeHeader, JSON.stringify(envelope));
   const body = encodeBody(input, operation.bytes === "request" ? (options.bytes ?? new Uint8Array(0)) : undefined);
-  const message = await send(bus, operation, body, { headers: head, timeout: timeoutMs });
-  return parseReply(operation, message);
+  try {
+    const message = await send(bus, operation, body, { headers: head, timeout: timeoutMs });
+    const reply = parseReply(operation, message);
+    span?.end();
+    return reply;
+  } catch (error) {
+    span?.end(error instanceof Error ? error.message : String(error));
+    throw error;
+  }
 }
 
 async function send(

@@ -93,7 +93,10 @@ export function handler<O extends Operation, L = unknown>(
   return [operation, implementation as AnyHandler];
 }
 
-export type Decide = (request: Request<typeof decideOperation>) => Promise<DecideReply>;
+export type Decide = (
+  request: Request<typeof decideOperation>,
+  traceparent: string | undefined,
+) => Promise<DecideReply>;
 
 export interface ServeOptions {
   service: string;
@@ -121,7 +124,7 @@ export async function serve(bus: Bus, options: ServeOptions): Promise<AsyncDispo
   const closing = new AbortController();
   const served: Served = {
     bus,
-    decide: options.decide ?? ((input) => askPolicy(bus, input)),
+    decide: options.decide ?? ((input, traceparent) => askPolicy(bus, input, traceparent)),
     idempotency: options.idempotency ? openIdempotency(bus) : null,
     closing: closing.signal,
     durations: options.metrics?.histogram(
@@ -132,6 +135,7 @@ export async function serve(bus: Bus, options: ServeOptions): Promise<AsyncDispo
     ),
   };
   const handlers = [...options.handlers, ...(options.metrics ? [answerMetrics(options, options.metrics)] : [])];
+  if (options.metrics) countTraces(options.metrics, bus);
   const running = new Set<Promise<void>>();
   const stats: EndpointStats[] = [];
   const subscriptions = handlers.map(([operation, implementation]) => {
@@ -168,6 +172,13 @@ export async function serve(bus: Bus, options: ServeOptions): Promise<AsyncDispo
       if (bus.connected) await bus.nats.flush();
     },
   };
+}
+
+/** Lets a registry tell what became of the spans of a connection. */
+export function countTraces(registry: Registry, { tracing }: Pick<Bus, "tracing">): void {
+  if (!tracing) return;
+  registry.total("aether.traces.exported", "{span}", "Spans that the collector took", () => tracing.exported);
+  registry.total("aether.traces.dropped", "{span}", "Spans that were given up", () => tracing.dropped);
 }
 
 function answerMetrics({ service, version }: ServeOptions, registry: Registry) {
@@ -219,7 +230,31 @@ async function answer(
 }
 
 async function run(served: Served, operation: Operation, implementation: AnyHandler, message: Msg) {
-  const { envelope, caller, principal } = identify(message);
+  const sender = identify(message);
+  const { traceparent, request_id } = sender.envelope;
+  const span =
+    traceparent === undefined
+      ? null
+      : served.bus.tracer?.start(operation.name, "server", traceparent, { "aether.request_id": request_id });
+  if (!span) return act(served, operation, implementation, message, sender);
+  const traced = { ...sender, envelope: { ...sender.envelope, traceparent: span.traceparent } };
+  try {
+    const result = await act(served, operation, implementation, message, traced);
+    span.end();
+    return result;
+  } catch (error) {
+    span.end(error instanceof Error ? error.message : String(error));
+    throw error;
+  }
+}
+
+async function act(
+  served: Served,
+  operation: Operation,
+  implementation: AnyHandler,
+  message: Msg,
+  { envelope, caller, principal }: ReturnType<typeof identify>,
+) {
   const { value, bytes } = parseBody(message, operation);
   const request = value as never;
   const claimed =
@@ -313,17 +348,20 @@ async function authorise(
   const access = operation.access;
   if ("exempt" in access) return null;
   if (access.owner === "record" && !asked.loaded) throw new ProblemError("not-found");
-  const decision = await served.decide({
-    principal: asked.principal,
-    action: access.action,
-    resource: resourceOf(access, asked),
-    context: implementation.context?.(asked.request) ?? {},
-    record: access.record,
-    request_id: asked.envelope.request_id,
-    intent_id: asked.intentId,
-    job_id: implementation.jobId?.(asked.request, asked) ?? null,
-    digest: implementation.digest?.(asked.request) ?? null,
-  });
+  const decision = await served.decide(
+    {
+      principal: asked.principal,
+      action: access.action,
+      resource: resourceOf(access, asked),
+      context: implementation.context?.(asked.request) ?? {},
+      record: access.record,
+      request_id: asked.envelope.request_id,
+      intent_id: asked.intentId,
+      job_id: implementation.jobId?.(asked.request, asked) ?? null,
+      digest: implementation.digest?.(asked.request) ?? null,
+    },
+    asked.envelope.traceparent,
+  );
   if (decision.outcome === "allow") return decision;
   if (!decision.visible) throw new ProblemError("not-found");
   const { decision_id: id, outcome, reason, policies } = decision;
@@ -335,9 +373,13 @@ function resourceOf(access: Decided, asked: Asked): Resource {
   return { type: access.resource, id: asked.createdId ?? "*", owner: principalName(asked.principal), labels: {} };
 }
 
-async function askPolicy(bus: Bus, input: Request<typeof decideOperation>): Promise<DecideReply> {
+async function askPolicy(
+  bus: Bus,
+  input: Request<typeof decideOperation>,
+  traceparent: string | undefined,
+): Promise<DecideReply> {
   const { reply } = await requestOverBus(bus, decideOperation, input, {
-    envelope: { request_id: input.request_id },
+    envelope: { request_id: input.request_id, ...(traceparent !== undefined && { traceparent }) },
     timeoutMs: limits.decideDeadlineMs,
   }).catch((error: unknown) => {
     if (error instanceof ProblemError && error.slug === "audit-unavailable") throw error;

@@ -29,6 +29,8 @@ export const Claim = z.object({
   secret: z.string(),
   owner: z.string(),
   intent_id: IntentId.nullable(),
+  /** The trace that the submit belongs to. */
+  traceparent: z.string().nullish(),
   spec: JobSpec,
   /** Where the log goes on: seq and bytes that earlier attempts have used, and what the job may use. */
   log: z.object({ last_seq: z.int(), bytes: z.int(), max_bytes: z.int() }),

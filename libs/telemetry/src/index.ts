@@ -11,6 +11,8 @@ export {
   type Metric,
   type Registry,
 } from "./metrics.ts";
+export { openTracing } from "./open-tracing.ts";
+export type { Span, SpanKind, Tracer, Tracing } from "./tracing.ts";
 
 /** The part of pino's logger that Aether's code uses; the first argument carries the fields. */
 export interface Logger {

@@ -39,6 +39,8 @@ export interface Registry {
   /** Since when everything is counted, RFC 3339. */
   readonly startTime: string;
   counter(name: string, unit: string, description: string): Counter;
+  /** A counter that is kept elsewhere and read when it is asked for. */
+  total(name: string, unit: string, description: string, read: () => number): void;
   gauge(name: string, unit: string, description: string, read: () => Reading | Promise<Reading>): void;
   histogram(name: string, unit: string, description: string, bounds: readonly number[]): Histogram;
   collect(): Promise<Metric[]>;
@@ -64,6 +66,12 @@ export function createRegistry(now: Date = new Date()): Registry {
           if (value >= 0 && Number.isFinite(value)) points.of(attributes).value += value;
         },
       };
+    },
+    total(name, unit, description, read) {
+      metrics.push(() => ({
+        ...{ name, type: "counter", unit, description },
+        points: [{ attributes: {}, value: read() }],
+      }));
     },
     gauge(name, unit, description, read) {
       metrics.push(async () => {

@@ -22,9 +22,12 @@ export async function startEvents(
   overrides: { bus?: Bus } = {},
 ): Promise<AsyncDisposable> {
   await using stack = new AsyncDisposableStack();
-  const seedFile = config.AETHER_EVENTS_SEED_FILE;
-  const bus =
-    overrides.bus ?? stack.use(await connectBus({ server: config.AETHER_NATS_URL, user: "events", seedFile, log }));
+  const {
+    AETHER_NATS_URL: server,
+    AETHER_EVENTS_SEED_FILE: seedFile,
+    OTEL_EXPORTER_OTLP_ENDPOINT: otlpEndpoint,
+  } = config;
+  const bus = overrides.bus ?? stack.use(await connectBus({ server, user: "events", seedFile, otlpEndpoint, log }));
   const view = stack.use(await openEventsView(bus, config.AETHER_EVENTS_VIEW_FILE));
   const metrics = createRegistry();
   const measures = createEventsMetrics(metrics, bus, view);

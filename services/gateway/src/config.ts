@@ -13,6 +13,10 @@ export const GatewayConfig = z.object({
     .describe(
       "Loopback address such as `127.0.0.1:9464` where any user of this host may read metrics; none where absent",
     ),
+  OTEL_EXPORTER_OTLP_ENDPOINT: z
+    .string()
+    .optional()
+    .describe("OTLP/HTTP collector that gets traces, such as `http://127.0.0.1:4318`; none where absent"),
   AETHER_LOG_FILE: z.string().optional().describe("Log file; standard error where absent"),
 });
 

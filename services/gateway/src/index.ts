@@ -1,9 +1,24 @@
 // The gateway: HTTP on a unix socket on one side, the bus on the other. It knows who calls (peer credentials), refuses what
 // is not valid before anybody is asked, translates, and streams. It holds no state and takes no decision.
-import type { Bus } from "@aether/bus";
-import { createOpenApi, limits, ProblemError, readEvents, readLogs, type Version } from "@aether/contracts";
+import { type Bus, countTraces } from "@aether/bus";
+import {
+  createOpenApi,
+  limits,
+  ProblemError,
+  principalName,
+  readEvents,
+  readLogs,
+  type Version,
+} from "@aether/contracts";
 import { createProblemServer, type Exchange, listenUnix, peerCredentials, writeJson, writeText } from "@aether/http";
-import { createRegistry, durationBounds, type Histogram, type Logger, type Registry } from "@aether/telemetry";
+import {
+  createRegistry,
+  durationBounds,
+  type Histogram,
+  type Logger,
+  type Registry,
+  type Span,
+} from "@aether/telemetry";
 import { refuseBody, toEnvelope } from "./call.ts";
 import { answerEvents } from "./events-route.ts";
 import { formatMetrics, textTypes } from "./exposition.ts";
@@ -60,6 +75,7 @@ export async function startGateway(options: GatewayOptions, overrides: GatewayOv
   const { socketPath, memberGid, log } = options;
   const closing = new AbortController();
   const metrics = createRegistry();
+  countTraces(metrics, options.bus);
   const context: Context = {
     options,
     closing: closing.signal,
@@ -118,10 +134,14 @@ async function handle(context: Context, exchange: Exchange): Promise<void> {
   const startedAt = performance.now();
   if (context.closing.aborted) response.setHeader("Connection", "close");
   let route = "";
+  let span: Span | null = null;
   response.once("close", () => {
     const tookMs = performance.now() - startedAt;
     logRequest(context.options.log, exchange, tookMs);
-    context.durations.record(tookMs / 1000, describe(exchange, route));
+    const attributes = describe(exchange, route);
+    context.durations.record(tookMs / 1000, attributes);
+    span?.set(attributes);
+    span?.end(response.statusCode < 500 ? undefined : `answered ${response.statusCode}`);
   });
   const [path = "", search = ""] = splitTarget(request.url ?? "");
   const match = matchRoute(request.method ?? "", path);
@@ -132,6 +152,9 @@ async function handle(context: Context, exchange: Exchange): Promise<void> {
   }
   const principal = toPrincipal(peerCredentials(request.socket), context.options);
   const envelope = toEnvelope(request, principal, requestId);
+  const about = { "aether.request_id": requestId, "aether.principal": principalName(principal) };
+  span = context.options.bus.tracer?.start(`${request.method} ${route}`, "server", envelope.traceparent, about) ?? null;
+  if (span) envelope.traceparent = span.traceparent;
   if (request.method === "GET") refuseBody(request);
   await answer(context, exchange, { ...match, search: new URLSearchParams(search), envelope });
 }

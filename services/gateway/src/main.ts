@@ -15,6 +15,7 @@ await runMain(async () => {
       server: config.AETHER_NATS_URL,
       user: "gateway",
       seedFile: config.AETHER_GATEWAY_SEED_FILE,
+      otlpEndpoint: config.OTEL_EXPORTER_OTLP_ENDPOINT,
       log,
     }),
   );

@@ -27,6 +27,10 @@ export const JobsConfig = z.object({
     .min(1000)
     .default(limits.workerGoneMs)
     .describe("Silence after which a worker is gone; longer than the warden's deadline"),
+  OTEL_EXPORTER_OTLP_ENDPOINT: z
+    .string()
+    .optional()
+    .describe("OTLP/HTTP collector that gets traces, such as `http://127.0.0.1:4318`; none where absent"),
   AETHER_LOG_FILE: z.string().optional().describe("Log file; standard error where absent"),
 });
 export type JobsConfig = z.infer<typeof JobsConfig>;

@@ -85,6 +85,7 @@ export function jobHandlers(parts: HandlerParts) {
             spec: filled,
             digest: specDigest(filled),
             intentId: spec.intent_id ?? call.intentId,
+            traceparent: call.traceparent,
             policyVersion: call.decision?.policy_version ?? null,
           },
           clock.now(),

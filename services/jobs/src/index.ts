@@ -30,7 +30,10 @@ export async function startJobs(
   const bus =
     overrides.bus ??
     stack.use(
-      await connectBus({ server: config.AETHER_NATS_URL, user: "jobs", seedFile: config.AETHER_JOBS_SEED_FILE, log }),
+      await connectBus({
+        ...{ server: config.AETHER_NATS_URL, user: "jobs", seedFile: config.AETHER_JOBS_SEED_FILE, log },
+        otlpEndpoint: config.OTEL_EXPORTER_OTLP_ENDPOINT,
+      }),
     );
   const waiters = createWaiters();
   const space = watchSpace(config);

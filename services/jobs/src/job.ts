@@ -40,6 +40,8 @@ export const StoredJob = z.object({
   /** SHA-256 of the spec: what the decision of each start is bound to. */
   digest: z.string(),
   intent_id: z.string().nullable(),
+  /** The trace that the submit belongs to; starts and events go on with it. */
+  traceparent: z.string().nullish(),
   state: JobState,
   reason: JobReason.nullable(),
   message: z.string().nullable(),
@@ -84,6 +86,7 @@ export function accept(
     spec: JobSpec;
     digest: string;
     intentId: string | null;
+    traceparent?: string | undefined;
     policyVersion: string | null;
   },
   now: Date,
@@ -95,6 +98,7 @@ export function accept(
     spec: input.spec,
     digest: input.digest,
     intent_id: input.intentId,
+    traceparent: input.traceparent ?? null,
     state: "queued",
     reason: null,
     message: null,

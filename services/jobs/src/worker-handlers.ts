@@ -75,6 +75,7 @@ export function workerHandlers(parts: WorkerHandlerParts) {
       secret,
       owner: job.owner,
       intent_id: job.intent_id,
+      traceparent: job.traceparent ?? null,
       spec: job.spec,
       log: { last_seq: lastSeq, bytes: job.logs.bytes, max_bytes: parts.logMaxBytes },
     };
@@ -96,7 +97,7 @@ export function workerHandlers(parts: WorkerHandlerParts) {
         job_id: job.id,
         digest: job.digest,
       },
-      { envelope: { request_id: createId("req") } },
+      { envelope: { request_id: createId("req"), ...(job.traceparent && { traceparent: job.traceparent }) } },
     );
     return reply;
   }

@@ -38,7 +38,8 @@ export async function startMemory(
     overrides.bus ??
     stack.use(
       await connectBus({
-        ...{ server: config.AETHER_NATS_URL, user: "memory", seedFile: config.AETHER_MEMORY_SEED_FILE, log },
+        ...{ server: config.AETHER_NATS_URL, user: "memory", seedFile: config.AETHER_MEMORY_SEED_FILE },
+        ...{ otlpEndpoint: config.OTEL_EXPORTER_OTLP_ENDPOINT, log },
       }),
     );
   const store = openStore(bus);

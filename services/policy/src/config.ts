@@ -21,6 +21,10 @@ export const PolicyConfig = z.object({
     .min(1024)
     .default(16 * MIB)
     .describe("Unsealed bytes that are sealed into a segment; half of the stream where that is less"),
+  OTEL_EXPORTER_OTLP_ENDPOINT: z
+    .string()
+    .optional()
+    .describe("OTLP/HTTP collector that gets traces, such as `http://127.0.0.1:4318`; none where absent"),
   AETHER_LOG_FILE: z.string().optional().describe("Log file; standard error where absent"),
 });
 export type PolicyConfig = z.infer<typeof PolicyConfig>;

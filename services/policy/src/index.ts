@@ -41,7 +41,9 @@ export async function startPolicy(
   const seed = config.AETHER_POLICY_SEED_FILE;
   const auditBus =
     overrides.auditBus ?? stack.use(await connectBus({ server, user: "policy-audit", seedFile: auditSeed, log }));
-  const bus = overrides.bus ?? stack.use(await connectBus({ server, user: "policy", seedFile: seed, log }));
+  const otlpEndpoint = config.OTEL_EXPORTER_OTLP_ENDPOINT;
+  const bus =
+    overrides.bus ?? stack.use(await connectBus({ server, user: "policy", seedFile: seed, otlpEndpoint, log }));
   const metrics = createRegistry();
   const measures = createPolicyMetrics(metrics);
   const audit = stack.use(

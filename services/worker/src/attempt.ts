@@ -23,7 +23,7 @@ import {
   SandboxUnavailable,
   type Usage,
 } from "@aether/sandbox";
-import type { Logger } from "@aether/telemetry";
+import type { Logger, Span, Tracer } from "@aether/telemetry";
 import { startLogPump } from "./log-pump.ts";
 
 type Order = "stop" | "kill" | "drop";
@@ -45,13 +45,16 @@ export interface AttemptParts {
   isCovered(): boolean;
   report(claim: Claim, event: AttemptEvent): Promise<void>;
   appendLog(claim: Claim, batch: LogBatch, bytes: readonly Buffer[]): Promise<void>;
+  tracer?: Tracer | null;
   log: Logger;
 }
 
 const retryMs = 200;
 const emptyLimitMs = 10_000;
 
-export function startAttempt(claim: Claim, parts: AttemptParts): Attempt {
+export function startAttempt(claimed: Claim, parts: AttemptParts): Attempt {
+  const span = startSpan(claimed, parts.tracer ?? null);
+  const claim = span ? { ...claimed, traceparent: span.traceparent } : claimed;
   const dropped = new AbortController();
   const state: State = {
     stopping: null,
@@ -60,6 +63,7 @@ export function startAttempt(claim: Claim, parts: AttemptParts): Attempt {
     graceTimer: null,
     lastReport: Promise.resolve(),
     dropped,
+    span,
   };
   const log = parts.log.child({
     job_id: claim.job_id,
@@ -76,10 +80,17 @@ export function startAttempt(claim: Claim, parts: AttemptParts): Attempt {
       if (order === "drop") dropped.abort();
       endTree(state, order === "stop" ? "stop" : "kill", graceMs);
     },
-    done: live(claim, parts, state, log).catch((error: unknown) =>
-      log.error({ err: error }, "attempt ended with an error of the worker"),
-    ),
+    done: live(claim, parts, state, log)
+      .catch((error: unknown) => log.error({ err: error }, "attempt ended with an error of the worker"))
+      .finally(() => span?.end()),
   };
+}
+
+/** Of an attempt whose job came with a trace. */
+function startSpan({ job_id, attempt, traceparent }: Claim, tracer: Tracer | null): Span | null {
+  if (!traceparent) return null;
+  const attributes = { "aether.job.id": job_id, "aether.job.attempt": attempt };
+  return tracer?.start("job attempt", "internal", traceparent, attributes) ?? null;
 }
 
 interface State {
@@ -91,6 +102,7 @@ interface State {
   lastReport: Promise<unknown>;
   /** Aborted when the attempt is not ours any more: nothing is reported then. */
   dropped: AbortController;
+  span: Span | null;
 }
 
 /** SIGTERM to the main process and SIGKILL to the tree after the grace period, or SIGKILL at once. */
@@ -157,6 +169,7 @@ async function live(claim: Claim, parts: AttemptParts, state: State, log: Logger
   if (!parts.isCovered()) return void (await reportUntilHeard(parts, claim, state, { event: "expired" }, log));
   const usage = await sandbox.usage();
   await reportUntilHeard(parts, claim, state, ended(exit, runtimeMs, usage, logs), log);
+  state.span?.set({ "process.exit.code": exit.exitCode ?? -1, "aether.job.runtime_ms": runtimeMs });
   log.info({ exit_code: exit.exitCode, signal: exit.signal, runtime_ms: runtimeMs }, "attempt ended");
 }
 

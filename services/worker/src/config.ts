@@ -36,6 +36,10 @@ export const WorkerConfig = z.object({
     .max(256)
     .optional()
     .describe("Formatted disks of the default size kept ready"),
+  OTEL_EXPORTER_OTLP_ENDPOINT: z
+    .string()
+    .optional()
+    .describe("OTLP/HTTP collector that gets traces, such as `http://127.0.0.1:4318`; none where absent"),
   AETHER_LOG_FILE: z.string().optional().describe("Log file; standard error where absent"),
 });
 export type WorkerConfig = z.infer<typeof WorkerConfig>;

@@ -44,6 +44,7 @@ export async function startWorker(
       server: config.AETHER_NATS_URL,
       user: `worker-${config.AETHER_WORKER_HOST}`,
       seedFile: config.AETHER_WORKER_SEED_FILE,
+      otlpEndpoint: config.OTEL_EXPORTER_OTLP_ENDPOINT,
       log,
     }),
   );
@@ -100,6 +101,7 @@ export async function startWorker(
     isCovered,
     report: calls.report,
     appendLog: calls.appendLog,
+    tracer: bus.tracer,
     log,
   };
   const offers = stack.use(
@@ -232,12 +234,12 @@ function createCalls(bus: Bus, incarnation: string, config: WorkerConfig) {
       };
       await request(bus, renewWorker, input, { ...envelope(), timeoutMs: 2_000 });
     },
-    report: (async ({ job_id, attempt, secret }, report) => {
+    report: (async ({ job_id, attempt, secret, traceparent }, report) => {
       await request(
         bus,
         reportAttempt,
         { incarnation, job_id, attempt, secret, report },
-        { ...envelope(), timeoutMs: 5_000 },
+        { envelope: { request_id: createId("req"), ...(traceparent && { traceparent }) }, timeoutMs: 5_000 },
       );
     }) satisfies AttemptParts["report"],
     appendLog: (async ({ job_id, attempt, secret }, batch, bytes) => {
