@@ -16,16 +16,26 @@ const mayImport: Record<string, string[]> = {
   "libs/bus": ["libs/telemetry", "libs/contracts"],
   "libs/http": ["libs/telemetry", "libs/contracts"],
   "libs/view": ["libs/bus", "libs/telemetry", "libs/contracts"],
+  "libs/opener": ["libs/http", "libs/telemetry", "libs/contracts"],
   "libs/service": ["libs/bus", "libs/http", "libs/telemetry", "libs/contracts"],
   "libs/sandbox": ["libs/telemetry", "libs/contracts"],
   "libs/client": ["libs/contracts", "libs/http"],
   "libs/testkit": ["libs/bus", "libs/telemetry", "libs/contracts"],
+  "services/artifacts": [...forServices, "libs/opener"],
   "services/gateway": forServices,
   "services/jobs": forServices,
   "services/policy": forServices,
   "services/worker": [...forServices, "libs/sandbox"],
   "apps/cli": ["libs/client", "libs/contracts"],
-  "apps/aetherd": [...forServices, "services/gateway", "services/jobs", "services/policy", "services/worker"],
+  "apps/aetherd": [
+    ...forServices,
+    "libs/opener",
+    "services/artifacts",
+    "services/gateway",
+    "services/jobs",
+    "services/policy",
+    "services/worker",
+  ],
 };
 
 /** Inside a service: what a file of this name may not import of its neighbours, and "*" for all but the named ones. */
@@ -45,7 +55,7 @@ interface Rule {
 
 const isOf = (source: Source, ...areas: string[]) => areas.some((area) => source.file.startsWith(`${area}/`));
 const everything = ["tests", "bench", "tools"];
-const processStarters = ["libs/sandbox", "libs/testkit", "apps/aetherd", "apps/cli"];
+const processStarters = ["libs/sandbox", "libs/opener", "libs/testkit", "apps/aetherd", "apps/cli"];
 
 const rules: Rule[] = [
   {

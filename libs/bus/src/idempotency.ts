@@ -31,7 +31,7 @@ export interface Idempotency {
     operation: string,
     key: string,
     body: Uint8Array,
-    creates: "job" | undefined,
+    creates: "job" | "art" | undefined,
   ): Promise<Claimed>;
 }
 

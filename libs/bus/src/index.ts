@@ -2,10 +2,12 @@
 // server's configuration and its streams derive from the topology here.
 export { type Bucket, type Entry, isWrongSequence, openBucket, RevisionConflict } from "./bucket.ts";
 export { type Bus, type BusOptions, connectBus } from "./connection.ts";
+export { type Ledger, ledgerWriterKey, openLedger, Superseded } from "./ledger.ts";
 export { appendMessage, lastMessage, readMessages, type StoredMessage, waitForPublish } from "./messages.ts";
+export { type ChunkPlace, type Objects, openObjects } from "./objects.ts";
 export { provision } from "./provision.ts";
 export { type RequestOptions, request } from "./request.ts";
 export { type Call, type Decide, type Handler, handler, type Loaded, type ServeOptions, serve } from "./serve.ts";
 export { type ServerConfigOptions, seedFile, serverConfig } from "./server-config.ts";
 export { startTail, streamState, type TailMessage, type TailOptions } from "./tail.ts";
-export { type StreamSpec, streams, type UserSpec, users } from "./topology.ts";
+export { objectSubject, type StreamSpec, streams, type UserSpec, users } from "./topology.ts";

@@ -34,7 +34,7 @@ function toConfig(spec: StreamSpec, storeBytes: number, replicas: number): Parti
     retention: RetentionPolicy.Limits,
     storage: StorageType.File,
     num_replicas: replicas,
-    discard: spec.kind === "bucket" ? DiscardPolicy.New : DiscardPolicy.Old,
+    discard: spec.kind === "bucket" || spec.kind === "objects" ? DiscardPolicy.New : DiscardPolicy.Old,
     max_msgs_per_subject: spec.kind === "bucket" ? 1 : -1,
     max_bytes: Math.floor(storeBytes * spec.maxBytesShare),
     max_age: (spec.maxAgeMs ?? 0) * nanosPerMs,

@@ -8,13 +8,17 @@ export const actions = [
   "read_logs",
   "stop_job",
   "kill_job",
+  "put_artifact",
+  "read_artifact",
+  "list_artifacts",
+  "delete_artifact",
   "check_policy",
   "read_audit",
   "verify_audit",
 ] as const;
 export type Action = (typeof actions)[number];
 
-export const resourceTypes = ["Job", "Jobs", "Policy", "Audit"] as const;
+export const resourceTypes = ["Job", "Jobs", "Artifact", "Artifacts", "Policy", "Audit"] as const;
 export type ResourceType = (typeof resourceTypes)[number];
 
 /** Actions that must still find room when the audit store is full: they only end things. */

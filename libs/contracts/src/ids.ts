@@ -9,10 +9,14 @@ export const JobId = z.string().regex(pattern("job"), 'must be a job id such as 
 export const IntentId = z.string().regex(pattern("int"), 'must be an intent id such as "int_01k…"');
 export const ApprovalId = z.string().regex(pattern("apr"));
 export const AuditId = z.string().regex(pattern("aud"));
+export const ArtifactId = z.string().regex(pattern("art"), 'must be an artifact id such as "art_01k…"');
 export const RequestId = z.string().regex(pattern("req"));
 
 /** Makes an id of a kind for the given time (milliseconds since the epoch). */
-export function createId(prefix: "job" | "int" | "apr" | "aud" | "req" | "wrk", nowMs: number = Date.now()): string {
+export function createId(
+  prefix: "job" | "int" | "apr" | "aud" | "req" | "wrk" | "art",
+  nowMs: number = Date.now(),
+): string {
   let time = "";
   for (let rest = nowMs, i = 0; i < 10; i++, rest = Math.floor(rest / 32)) time = alphabet[rest % 32] + time;
   let random = "";

@@ -1,4 +1,16 @@
 // Every operation there is, by service. Routes, permissions, the client and the documents iterate this and nothing else.
+import {
+  closeTransfer,
+  commitUpload,
+  deleteArtifact,
+  downloadArtifact,
+  getArtifact,
+  listArtifacts,
+  readChunk,
+  registerArtifact,
+  sendChunk,
+  uploadArtifact,
+} from "./artifacts.ts";
 import type { Operation } from "./define.ts";
 import { getJob, killJob, listJobs, readLogs, stopJob, submitJob } from "./jobs.ts";
 import { checkPolicy, decide, listAudit, verifyAudit } from "./policy.ts";
@@ -18,6 +30,19 @@ export const services = {
     reportAttempt,
     appendLog,
     healthOperation("jobs"),
+  ],
+  artifacts: [
+    registerArtifact,
+    uploadArtifact,
+    sendChunk,
+    commitUpload,
+    getArtifact,
+    downloadArtifact,
+    readChunk,
+    closeTransfer,
+    listArtifacts,
+    deleteArtifact,
+    healthOperation("artifacts"),
   ],
   policy: [decide, checkPolicy, listAudit, verifyAudit, healthOperation("policy")],
 } as const satisfies Record<string, readonly Operation[]>;

@@ -53,7 +53,7 @@ export const decide = defineOperation({
   reply: DecideReply,
   problems: ["audit-unavailable"],
   access: { exempt: "decide", reason: "it is the decision itself" },
-  callers: ["jobs", "policy"],
+  callers: ["jobs", "artifacts", "policy"],
   retry: "with-key",
   timeoutMs: limits.decideDeadlineMs,
 });

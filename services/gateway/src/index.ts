@@ -5,11 +5,13 @@ import { createOpenApi, limits, ProblemError, readLogs, type Version } from "@ae
 import { createProblemServer, type Exchange, listenUnix, peerCredentials, writeJson } from "@aether/http";
 import type { Logger } from "@aether/telemetry";
 import { refuseBody, toEnvelope } from "./call.ts";
+import { answerDownload } from "./download-route.ts";
 import { readHealth } from "./health.ts";
 import { answerLogs } from "./log-route.ts";
 import { answerOperation } from "./operation-route.ts";
 import { type Roles, toPrincipal } from "./principal.ts";
 import { matchRoute, type Route } from "./routes.ts";
+import { answerUpload } from "./upload-route.ts";
 import { version } from "./version.ts";
 
 export interface GatewayOptions extends Roles {
@@ -118,6 +120,10 @@ async function answer(context: Context, exchange: Exchange, { route, params, sea
     if (operation.name === readLogs.name) {
       return answerLogs({ ...context, bus, log }, exchange, { id: params.id ?? "", search, envelope });
     }
+    if (operation.kind === "upload")
+      return answerUpload({ ...context, bus }, exchange, { operation, search, envelope });
+    if (operation.kind === "download")
+      return answerDownload({ ...context, bus }, exchange, { id: params.id ?? "", search, envelope });
     return answerOperation({ ...context, bus, log }, exchange, { operation, params, search, envelope });
   }
   for (const name of search.keys()) throw new ProblemError("invalid-request", { detail: `${name}: unknown parameter` });

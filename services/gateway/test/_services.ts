@@ -181,6 +181,18 @@ function readPage(
   };
 }
 
+/** Serves the health of a service and nothing else. */
+export function serveHealth(bus: Bus, service: string): Promise<AsyncDisposable> {
+  const health = handler(healthOperation(service), { handle: async () => ({ version: "1.2.3", degraded: [] }) });
+  return serve(bus, {
+    service,
+    version: "1.2.3",
+    description: "scripted",
+    decide: async () => allow,
+    handlers: [health],
+  });
+}
+
 /** Serves just enough of policy to be asked. */
 export function servePolicy(bus: Bus, degraded: string[] = []): Promise<AsyncDisposable> {
   return serve(bus, {

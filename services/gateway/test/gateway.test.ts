@@ -3,12 +3,12 @@ import { randomUUID } from "node:crypto";
 import { statSync } from "node:fs";
 import { join } from "node:path";
 import { type Bus, seedFile } from "@aether/bus";
-import { createId, type Job, LogFrame, Problem } from "@aether/contracts";
+import { createId, type Job, LogFrame, Problem, services } from "@aether/contracts";
 import { parseNdjson, readText, requestUnix } from "@aether/http";
 import { captureLog, requireBackend, startNats, type TestNats, tempDir, waitFor } from "@aether/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Gateway, type GatewayOverrides, startGateway } from "../src/index.ts";
-import { addJob, appendLines, createScript, serveJobs, servePolicy, setState } from "./_services.ts";
+import { addJob, appendLines, createScript, serveHealth, serveJobs, servePolicy, setState } from "./_services.ts";
 
 const missing = requireBackend("nats");
 
@@ -17,6 +17,8 @@ describe.skipIf(missing)(`gateway${missing ? `: ${missing}` : ""}`, () => {
   let bus: Bus;
   let jobsBus: Bus;
   let policyBus: Bus;
+  const others = Object.keys(services).filter((name) => name !== "jobs" && name !== "policy");
+  const held = new AsyncDisposableStack();
   const folder = tempDir();
 
   beforeAll(async () => {
@@ -26,9 +28,11 @@ describe.skipIf(missing)(`gateway${missing ? `: ${missing}` : ""}`, () => {
       nats.connect("jobs"),
       nats.connect("policy"),
     ]);
+    for (const name of others) held.use(await serveHealth(held.use(await nats.connect(name)), name));
   });
 
   afterAll(async () => {
+    await held.disposeAsync();
     for (const one of [bus, jobsBus, policyBus]) await one[Symbol.asyncDispose]();
     await nats[Symbol.asyncDispose]();
     folder[Symbol.dispose]();
@@ -102,6 +106,7 @@ describe.skipIf(missing)(`gateway${missing ? `: ${missing}` : ""}`, () => {
           uid,
           gid: process.getgid?.(),
           pid: process.pid,
+          groups: expect.any(Array),
         },
         requestId: answer.headers["aether-request-id"],
         intentId,

@@ -8,6 +8,7 @@ import {
   operations,
   ProblemError,
   principalName,
+  type ResourceType,
   reservedActions,
   services,
 } from "@aether/contracts";
@@ -23,12 +24,25 @@ export interface Decider {
 }
 
 const noneYet = "a person would have to approve it, and nobody can be asked yet";
+/** The action that shows a thing of this type: who may not read it must not learn that it is there. */
+const reads: ReadonlyMap<ResourceType, Action> = new Map([
+  ["Job", "read_job"],
+  ["Artifact", "read_artifact"],
+]);
+/** What each list is a list of. */
+const lists: ReadonlyMap<Action, ResourceType> = new Map([
+  ["list_jobs", "Job"],
+  ["list_artifacts", "Artifact"],
+]);
+/** What makes a thing is refused openly: there is nothing yet that could be hidden. */
+const makes: ReadonlySet<Action> = new Set(["submit_job", "put_artifact"]);
 /** Nobody's: what a principal may read of this, they may read of everybody. */
 const somebodyElse = "somebody:else";
 
 /** Actions that each service may ask about: those of its own operations, and the start of a job. */
 const askable: Readonly<Record<string, ReadonlySet<Action>>> = {
   jobs: new Set([...actionsOf(services.jobs), "start_job"]),
+  artifacts: new Set(actionsOf(services.artifacts)),
   policy: new Set(actionsOf(services.policy)),
 };
 /** Actions of status reads only, which may be counted instead of written one by one. */
@@ -46,7 +60,7 @@ export function createDecider(parts: {
 }): Decider {
   const { engine, tally, log } = parts;
   const judge: Decider["judge"] = (question) => {
-    const verdict = question.action === "list_jobs" ? judgeList(engine, question) : engine.judge(question);
+    const verdict = listOf(question) ? judgeList(engine, question) : engine.judge(question);
     const policyVersion = engine.version;
     if (verdict.outcome !== "ask") return { ...verdict, outcome: verdict.outcome, policyVersion };
     return { ...verdict, outcome: "deny", reason: `${verdict.reason}: ${noneYet}`, policyVersion };
@@ -79,23 +93,30 @@ export function createDecider(parts: {
 /** A list is of what may be read: of everybody's, else of one's own, else there is none. */
 function judgeList(engine: Engine, question: Question): Verdict {
   const verdict = engine.judge(question);
-  if (verdict.outcome !== "allow" || mayReadAll(engine, question)) return verdict;
-  const own = engine.judge(readOf(question, principalName(question.principal)));
+  const type = listOf(question);
+  if (!type || verdict.outcome !== "allow" || mayReadAll(engine, question)) return verdict;
+  const own = engine.judge(readOf(question, type, principalName(question.principal)));
   return own.outcome === "allow" ? verdict : own;
 }
 
 function mayReadAll(engine: Engine, question: Question): boolean {
-  return question.action === "list_jobs" && engine.judge(readOf(question, somebodyElse)).outcome === "allow";
+  const type = listOf(question);
+  return type !== undefined && engine.judge(readOf(question, type, somebodyElse)).outcome === "allow";
 }
 
 /** Whether a caller who may not do this may know that the thing is there. */
 function isVisible(engine: Engine, question: Question): boolean {
-  if (question.resource.type !== "Job" || question.action === "submit_job") return true;
-  return engine.judge({ ...question, action: "read_job", context: {} }).outcome === "allow";
+  const read = reads.get(question.resource.type);
+  if (!read || makes.has(question.action)) return true;
+  return engine.judge({ ...question, action: read, context: {} }).outcome === "allow";
 }
 
-function readOf({ principal }: Question, owner: string): Question {
-  return { principal, action: "read_job", resource: { type: "Job", owner, labels: {} }, context: {} };
+function listOf({ action }: Question): ResourceType | undefined {
+  return lists.get(action);
+}
+
+function readOf({ principal }: Question, type: ResourceType, owner: string): Question {
+  return { principal, action: reads.get(type) ?? "read_job", resource: { type, owner, labels: {} }, context: {} };
 }
 
 function actionsOf(served: (typeof services)[keyof typeof services]): Action[] {

@@ -37,6 +37,8 @@ interface LoadedSet {
   reasons: ReadonlyMap<string, string>;
 }
 
+/** Types of resource whose labels policies see as tags. */
+const labelled: ReadonlySet<Resource["type"]> = new Set(["Job", "Artifact"]);
 const keptJudgements = 10_000;
 /** What a person's yes looks like before anybody was asked. */
 const hypotheticalApproval = { by: "", scope: "once" };
@@ -115,7 +117,7 @@ function describe(path: string, policy: string): { id: string; reason: string } 
   if (!id || !/^[a-z0-9][a-z0-9_.-]{0,63}$/.test(id))
     throw new Error(`${path}: every policy needs an @id("lower-case-name")`);
   if (!reason) throw new Error(`${path}: policy ${id} needs a @reason("…")`);
-  if (/"type":"Aether::(Job|Jobs|Policy|Audit)"/.test(JSON.stringify(parsed.json))) {
+  if (/"type":"Aether::(Job|Jobs|Artifact|Artifacts|Policy|Audit)"/.test(JSON.stringify(parsed.json))) {
     throw new Error(`${path}: policy ${id} names a single resource; policies speak of owner, labels and context`);
   }
   return { id, reason };
@@ -173,7 +175,7 @@ function authorize(
         uid: what,
         attrs: resource.owner === null ? {} : { owner: resource.owner },
         parents: [],
-        ...(resource.type === "Job" ? { tags: resource.labels } : {}),
+        ...(labelled.has(resource.type) ? { tags: resource.labels } : {}),
       },
     ],
   });
