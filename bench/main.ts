@@ -1,5 +1,6 @@
 // `./aether bench [names…]`: measures Aether beside the raw primitives in the same run and prints the ratios. Not a test:
 // nothing fails here. docs/benchmarks.md keeps figures and explains what misses its aim.
+import { benchArtifacts } from "./artifacts.ts";
 import { benchDecide } from "./decide.ts";
 import { benchFirstLine } from "./first-line.ts";
 import { benchGet } from "./get.ts";
@@ -20,6 +21,7 @@ const benches: Record<string, () => Promise<Figure[]>> = {
   noop: benchNoop,
   list: benchList,
   decide: benchDecide,
+  artifacts: benchArtifacts,
   memory: benchMemory,
   retrieval: benchRetrieval,
   "memory-search": benchMemorySearch,

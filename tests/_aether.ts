@@ -6,11 +6,13 @@ import { chmodSync, existsSync, mkdirSync, openSync, readFileSync } from "node:f
 import { join } from "node:path";
 import { type Bus, seedFile } from "@aether/bus";
 import { type Client, createClient, createUnixTransport } from "@aether/client";
+import { startOpener } from "@aether/opener";
 import { reapIncarnations } from "@aether/sandbox";
 import { startNats, type TestNats, tempDir, waitFor } from "@aether/testkit";
 
 export type ProgramName =
   | "policy"
+  | "artifacts"
   | "jobs"
   | "jobs2"
   | "memory"
@@ -79,10 +81,15 @@ export async function startAether(options: AetherOptions = {}): Promise<Aether> 
   const nats = stack.use(
     await startNats({ hosts: [...hosts], ...(options.storeBytes && { storeBytes: options.storeBytes }) }),
   );
-  for (const folder of ["policy", "checkpoints", "jobs", "run", "jobs2", "run2", "log"])
+  for (const folder of ["policy", "checkpoints", "files", "jobs", "run", "jobs2", "run2", "log"])
     mkdirSync(join(home, folder), { mode: 0o700 });
   const instance = `t${process.pid.toString(36)}x${(systems++).toString(36)}`;
   const socket = join(home, "aetherd.sock");
+  chmodSync(join(home, "files"), 0o711);
+  const openerEnv = { PATH: process.env.PATH ?? "", ...compileCache() };
+  stack.use(
+    await startOpener({ socketPath: join(home, "opener.sock"), uid: 0, filesDir: join(home, "files"), env: openerEnv }),
+  );
   const specs = programSpecs(home, nats, instance, socket);
   const programs = {} as Record<ProgramName, Program>;
   for (const name of Object.keys(specs) as ProgramName[]) {
@@ -120,6 +127,7 @@ export async function startAether(options: AetherOptions = {}): Promise<Aether> 
       "warden2",
       "jobs2",
       "jobs",
+      "artifacts",
       "memory",
       "events",
       "policy",
@@ -214,6 +222,16 @@ function programSpecs(
         AETHER_POLICY_AUDIT_SEED_FILE: seed("policy-audit"),
         AETHER_POLICY_DATA_DIR: at("policy"),
         AETHER_POLICY_CHECKPOINT_DIR: at("checkpoints"),
+      },
+    },
+    artifacts: {
+      main: "services/artifacts/src/main.ts",
+      env: {
+        ...url,
+        AETHER_ARTIFACTS_SEED_FILE: seed("artifacts"),
+        AETHER_ARTIFACTS_VIEW_FILE: at("artifacts.sqlite"),
+        AETHER_ARTIFACTS_DIR: at("files"),
+        AETHER_ARTIFACTS_OPENER_SOCKET: at("opener.sock"),
       },
     },
     jobs: jobs("jobs.sqlite"),

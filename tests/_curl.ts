@@ -85,7 +85,7 @@ function splitHeader(line: string): [string, string] {
 export interface Documented {
   /** curl's arguments, without the socket. */
   args: string[];
-  /** The answer shown; null where none is. */
+  /** The answer shown, text where it is bytes; null where none is. */
   reply: unknown;
 }
 
@@ -100,7 +100,8 @@ export function readDocumented(): Map<string, Documented> {
       if (program !== "curl") throw new Error(`${route} has no curl command in docs/api/README.md`);
       const socket = args.indexOf("--unix-socket");
       const reply = fenced(section, "json");
-      return [route, { args: args.toSpliced(socket, 2), reply: reply === null ? null : parseReply(reply) }];
+      const shown = reply === null ? fenced(section, "text") : parseReply(reply);
+      return [route, { args: args.toSpliced(socket, 2), reply: shown }];
     }),
   );
 }
@@ -145,6 +146,8 @@ export function shapeOf(value: unknown): unknown {
 const forms: [string, RegExp][] = [
   ["time", /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/],
   ["job id", /^job_[0-9a-z]{26}$/],
+  ["artifact id", /^art_[0-9a-z]{26}$/],
+  ["placed file", /^\/.+\/\d+\/art_[0-9a-z]{26}$/],
   ["entry id", /^mem_[0-9a-z]{26}$/],
   ["audit id", /^aud_[0-9a-z]{26}$/],
   ["request id", /^(urn:aether:request:)?req_[0-9a-z]{26}$/],

@@ -14,7 +14,7 @@ import {
 import { requireBackend, waitFor } from "@aether/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Aether, startAether } from "./_aether.ts";
-import { type Answer, type Curl, createCurl, readDocumented, readDocumentedProblem, shapeOf } from "./_curl.ts";
+import { type Answer, type Curl, createCurl, readDocumented, readDocumentedProblem, shapeOf, urlOf } from "./_curl.ts";
 
 const missing = requireBackend("nats") ?? requireBackend("bubblewrap");
 /** A group that every Linux has: here its users are the members. */
@@ -62,6 +62,14 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
     const documented = readDocumented();
     const named = { name: "answer", labels: { team: "docs" } };
     const done = async () => (await finished({ ...named, command: ["sh", "-c", "echo $((6*7))"] })).id;
+    const stored = async () => {
+      const args = ["-X", "PUT", "--data-binary", "42"];
+      const answer = await curl.run(
+        ...args,
+        urlOf("/v0/artifacts/content?name=answer.txt&type=text/plain&label=team%3Ddocs"),
+      );
+      return (JSON.parse(answer.body) as { id: string }).id;
+    };
     const live = async () => (await running(named)).id;
 
     let notes = 0;
@@ -86,6 +94,15 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
       "GET /v0/jobs/{id}/logs": done,
       "POST /v0/jobs/{id}/stop": live,
       "POST /v0/jobs/{id}/kill": live,
+      "POST /v0/artifacts": async () => null,
+      "PUT /v0/artifacts/content": async () => null,
+      "GET /v0/artifacts/{id}": stored,
+      "GET /v0/artifacts/{id}/content": stored,
+      "GET /v0/artifacts": async () => {
+        await stored();
+        return stored();
+      },
+      "DELETE /v0/artifacts/{id}": stored,
       "POST /v0/policy/check": async () => null,
       "POST /v0/memory/entries": async () => null,
       "GET /v0/memory/entries": remembered,
@@ -104,6 +121,8 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
     /** Answers that are not 200. */
     const statuses: Record<string, number> = {
       "POST /v0/jobs": 201,
+      "POST /v0/artifacts": 201,
+      "PUT /v0/artifacts/content": 201,
       "POST /v0/memory/entries": 201,
       "POST /v0/jobs/{id}/stop": 202,
       "POST /v0/jobs/{id}/kill": 202,
@@ -117,10 +136,13 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
     it.each(routes)("%s", async (route) => {
       const { args, reply } = documented.get(route) ?? { args: [], reply: null };
       const id = await given[route]?.();
-      const real = await curl.run(...args.map((word) => (id ? word.replaceAll(/(job|mem)_[0-9a-z]{26}/g, id) : word)));
+      const real = await curl.run(
+        ...args.map((word) => (id ? word.replaceAll(/(job|art|mem)_[0-9a-z]{26}/g, id) : word)),
+      );
       expect(real.status).toBe(statuses[route] ?? 200);
       expect(real.headers.get("aether-request-id")).toMatch(/^req_[0-9a-z]{26}$/);
       if (reply === null) return expect(JSON.parse(real.body)).toEqual(readOpenApi());
+      if (typeof reply === "string") return expect(real.body).toBe(reply);
       const isStream = Array.isArray(reply);
       expect(real.headers.get("content-type")).toMatch(isStream ? "application/x-ndjson" : /^application\/json\b/);
       if (route === "GET /v0/metrics") return expect(Metrics.parse(JSON.parse(real.body)).missing).toEqual([]);

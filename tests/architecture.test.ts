@@ -16,10 +16,12 @@ const mayImport: Record<string, string[]> = {
   "libs/bus": ["libs/telemetry", "libs/contracts"],
   "libs/http": ["libs/telemetry", "libs/contracts"],
   "libs/view": ["libs/bus", "libs/telemetry", "libs/contracts"],
+  "libs/opener": ["libs/http", "libs/telemetry", "libs/contracts"],
   "libs/service": ["libs/bus", "libs/http", "libs/telemetry", "libs/contracts"],
   "libs/sandbox": ["libs/telemetry", "libs/contracts"],
   "libs/client": ["libs/contracts", "libs/http"],
   "libs/testkit": ["libs/bus", "libs/telemetry", "libs/contracts"],
+  "services/artifacts": [...forServices, "libs/opener"],
   "services/events": forServices,
   "services/gateway": forServices,
   "services/jobs": forServices,
@@ -29,6 +31,8 @@ const mayImport: Record<string, string[]> = {
   "apps/cli": ["libs/client", "libs/contracts"],
   "apps/aetherd": [
     ...forServices,
+    "libs/opener",
+    "services/artifacts",
     "services/events",
     "services/gateway",
     "services/jobs",
@@ -55,7 +59,7 @@ interface Rule {
 
 const isOf = (source: Source, ...areas: string[]) => areas.some((area) => source.file.startsWith(`${area}/`));
 const everything = ["tests", "bench", "tools"];
-const processStarters = ["libs/sandbox", "libs/testkit", "apps/aetherd", "apps/cli"];
+const processStarters = ["libs/sandbox", "libs/opener", "libs/testkit", "apps/aetherd", "apps/cli"];
 
 const rules: Rule[] = [
   {

@@ -30,6 +30,7 @@ const event = { specversion: "1.0", id: "1", type: "com.example.test" };
 const spec = (fields: object): BadRequest => ({ body: { ...valid, ...fields }, status: 400 });
 const get = (path: string, status = 400): BadRequest => ({ method: "GET", path, status });
 const post = (path: string, body: unknown, status = 400): BadRequest => ({ path, body, status });
+const put = (path: string, status = 400): BadRequest => ({ method: "PUT", path, body: "x", status });
 const text = (body: string | Buffer, status = 400): BadRequest => ({ body, status });
 const raw = (bytes: string | Buffer, status: number): BadRequest => ({ raw: bytes, status });
 const head = (line: string, headers = "") => `${line}\r\nHost: aether\r\n${headers}Connection: close\r\n\r\n`;
@@ -158,6 +159,44 @@ const requests: Record<string, BadRequest> = {
   "an unknown action": post("/v0/policy/check", { action: "rule_the_world" }),
   "an unknown field of verify": post("/v0/audit/verify", { deep: true }),
   "an audit decision that is none": get("/v0/audit?decision=maybe"),
+  // Artifacts.
+  "an artifact without a name": put("/v0/artifacts/content"),
+  "an artifact with an empty name": put("/v0/artifacts/content?name="),
+  "an artifact whose name climbs out": put("/v0/artifacts/content?name=..%2f..%2fetc%2fpasswd"),
+  "an artifact called ..": put("/v0/artifacts/content?name=.."),
+  "an artifact with a line end in its name": put("/v0/artifacts/content?name=a%0d%0aSet-Cookie:%20x"),
+  "an artifact whose name turns text around": put("/v0/artifacts/content?name=a%e2%80%aetxt"),
+  "an artifact whose name is too long": put(`/v0/artifacts/content?name=${"x".repeat(256)}`),
+  "an artifact of a type that is none": put("/v0/artifacts/content?name=a&type=text"),
+  "an artifact whose type is a header": put("/v0/artifacts/content?name=a&type=text/plain%0d%0aX:%20y"),
+  "an artifact of a job that is none": put("/v0/artifacts/content?name=a&job_id=1"),
+  "an artifact with a label that is no pair": put("/v0/artifacts/content?name=a&label=x"),
+  "an artifact with a bad label": put("/v0/artifacts/content?name=a&label=%2e%2e/=x"),
+  "an artifact with an unknown parameter": put("/v0/artifacts/content?name=a&owner=user:0"),
+  "a compressed artifact": { ...put("/v0/artifacts/content?name=a", 415), headers: { "Content-Encoding": "gzip" } },
+  "a digest that is none": { ...put("/v0/artifacts/content?name=a"), headers: { "Content-Digest": "sha-256=:eA==:" } },
+  "two digests": {
+    ...put("/v0/artifacts/content?name=a"),
+    headers: { "Content-Digest": "sha-256=:eA==:, sha-256=:eA==:" },
+  },
+  "an artifact that announces too much": raw(
+    head("PUT /v0/artifacts/content?name=a HTTP/1.1", `Content-Length: ${limits.artifactBytes + 1}\r\n`),
+    413,
+  ),
+  "an artifact with an Origin": { ...put("/v0/artifacts/content?name=a", 403), headers: { Origin: "null" } },
+  "a file without a path": post("/v0/artifacts", {}),
+  "a file with a relative path": post("/v0/artifacts", { path: "etc/passwd" }),
+  "a file with a NUL in its path": post("/v0/artifacts", { path: "/etc/passwd\0.txt" }),
+  "a file with a path that is too long": post("/v0/artifacts", { path: `/${"x".repeat(4096)}` }),
+  "a file with another's digest": post("/v0/artifacts", { path: "/etc/hostname", sha256: "x" }),
+  "a file for another owner": post("/v0/artifacts", { path: "/etc/hostname", owner: "user:0" }),
+  "an artifact id that is none": get("/v0/artifacts/1"),
+  "an artifact id that climbs out": get("/v0/artifacts/..%2f..%2fetc%2fpasswd/content"),
+  "an unknown artifact": get(`/v0/artifacts/${createId("art")}`, 404),
+  "the bytes of an unknown artifact": get(`/v0/artifacts/${createId("art")}/content`, 404),
+  "an artifact list of a digest that is none": get("/v0/artifacts?sha256=abc"),
+  "an artifact list of a type that is none": get("/v0/artifacts?type=*"),
+  "a deletion of an unknown artifact": { method: "DELETE", path: `/v0/artifacts/${createId("art")}`, status: 404 },
   // Memory.
   "a note without a text": post("/v0/memory/entries", { kind: "note" }),
   "a note of two texts": note({ path: "/etc/hostname" }),
@@ -294,6 +333,7 @@ describe.skipIf(missing)(`bad requests${missing ? `: ${missing}` : ""}`, () => {
 
   it("has changed nothing by all that", async () => {
     expect(await aether.client.jobs.get(bystander.id)).toEqual(bystander);
+    expect((await aether.client.artifacts.list()).items).toEqual([]);
     const after = await aether.client.jobs.submit(valid);
     const list = await aether.client.jobs.list({ min_revision: after.revision });
     expect(list.items.map(({ id }) => id)).toEqual([after.id, bystander.id]);

@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { z } from "zod";
+import { ArtifactsConfig } from "../services/artifacts/src/config.ts";
 import { EventsConfig } from "../services/events/src/config.ts";
 import { GatewayConfig } from "../services/gateway/src/config.ts";
 import { JobsConfig } from "../services/jobs/src/config.ts";
@@ -10,6 +11,7 @@ import { PolicyConfig } from "../services/policy/src/config.ts";
 import { WorkerConfig } from "../services/worker/src/config.ts";
 
 const schemas: Record<string, z.ZodObject> = {
+  artifacts: ArtifactsConfig,
   events: EventsConfig,
   gateway: GatewayConfig,
   jobs: JobsConfig,

@@ -90,6 +90,12 @@ function renderReply(operation: Operation, example: Example): string[] {
       fence("json", frames),
     ];
   }
+  if (operation.kind === "download") {
+    return [
+      "200 with the bytes, 206 with a range of them, 304 where `If-None-Match` names them. `ETag` is their SHA-256:",
+      fence("text", String(example.reply).trimEnd()),
+    ];
+  }
   const also = operation.http?.status === 202 ? "; 200 when the job had ended already" : "";
   const location = operation.creates ? ", with `Location`" : "";
   return [`${operation.http?.status}${location}${also}:`, fence("json", example.reply)];
@@ -196,7 +202,7 @@ function renderErrors(): string {
   );
 }
 
-function curl(method: string, path: string, { params, query, body }: Example): string {
+function curl(method: string, path: string, { params, query, body, content }: Example): string {
   const filled = path.replaceAll(/\{(\w+)\}/g, (_, name: string) => params?.[name] ?? name);
   const url = `'http://aether/v0${filled}${formatQuery(query ?? {})}'`;
   const verb = method === "GET" ? "" : ` -X ${method}`;
@@ -204,7 +210,8 @@ function curl(method: string, path: string, { params, query, body }: Example): s
     body === undefined
       ? ""
       : ` \\\n  -H 'Content-Type: application/json' -d '${toJson(body).replaceAll("'", "'\\\\''")}'`;
-  return `curl -s --unix-socket $S${verb} ${url}${data}`;
+  const bytes = content === undefined ? "" : ` --data-binary '${content}'`;
+  return `curl -s --unix-socket $S${verb} ${url}${data}${bytes}`;
 }
 
 function link({ method, path }: { method: string; path: string }): string {

@@ -1,6 +1,7 @@
-// Process edge of the core under aetherd: policy, jobs, memory and events in one process, each with its own NATS user. As root it loads its
+// Process edge of the core under aetherd: the services that hold state, in one process, each with its own NATS user. As root it loads its
 // code, opens its log and connects with its keys, then gives up root, and only then reads anything that others wrote. It
 // begins when its standard input ends: by then the streams are there.
+import { ArtifactsConfig, startArtifacts } from "@aether/artifacts";
 import { connectBus } from "@aether/bus";
 import type { ServiceName } from "@aether/contracts";
 import { EventsConfig, startEvents } from "@aether/events";
@@ -17,6 +18,7 @@ const supersededExit = 75;
 
 const policyConfig = readConfig(PolicyConfig, process.env);
 const jobsConfig = readConfig(JobsConfig, process.env);
+const artifactsConfig = readConfig(ArtifactsConfig, process.env);
 const memoryConfig = readConfig(MemoryConfig, process.env);
 const eventsConfig = readConfig(EventsConfig, process.env);
 const account = toAccount(readConfig(AccountConfig, process.env));
@@ -34,27 +36,34 @@ await runMain(async () => {
         log: log.child({ service }),
       }),
     );
-  const [bus, auditBus, jobsBus, memoryBus, eventsBus] = await Promise.all([
+  const [bus, auditBus, jobsBus, artifactsBus, memoryBus, eventsBus] = await Promise.all([
     connect("policy", policyConfig.AETHER_POLICY_SEED_FILE, "policy"),
     connect("policy-audit", policyConfig.AETHER_POLICY_AUDIT_SEED_FILE, "policy"),
     connect("jobs", jobsConfig.AETHER_JOBS_SEED_FILE, "jobs"),
+    connect("artifacts", artifactsConfig.AETHER_ARTIFACTS_SEED_FILE, "artifacts"),
     connect("memory", memoryConfig.AETHER_MEMORY_SEED_FILE, "memory"),
     connect("events", eventsConfig.AETHER_EVENTS_SEED_FILE, "events"),
   ]);
   dropPrivileges(account);
   await process.stdin.resume().toArray();
-  const [policy, jobs, memory, events] = await Promise.all([
+  const [policy, jobs, artifacts, memory, events] = await Promise.all([
     startPolicy(policyConfig, log.child({ service: "policy" }), { bus, auditBus }),
     startJobs(jobsConfig, log.child({ service: "jobs" }), { bus: jobsBus }),
+    startArtifacts(artifactsConfig, log.child({ service: "artifacts" }), { bus: artifactsBus }),
     startMemory(memoryConfig, log.child({ service: "memory" }), { bus: memoryBus }),
     startEvents(eventsConfig, log.child({ service: "events" }), { bus: eventsBus }),
   ]);
   held.use(policy);
   held.use(jobs);
+  held.use(artifacts);
   held.use(memory);
   held.use(events);
   void policy.superseded.then((reason) => {
     log.error({ reason }, "another instance writes the audit log");
+    process.exit(supersededExit);
+  });
+  void artifacts.superseded.then(() => {
+    log.error({}, "another instance writes the artifacts");
     process.exit(supersededExit);
   });
   return held.move();

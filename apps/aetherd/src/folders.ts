@@ -23,6 +23,8 @@ export function foldersOf(layout: Layout, account: Account | null): Folder[] {
     { path: layout.runDir, mode: 0o755, ...own },
     { path: layout.dataDir, mode: 0o711, ...own },
     { path: ownPoliciesDir(layout), mode: 0o755, ...own },
+    // Passed through by the users whose folders are in it, and looked into by nobody.
+    { path: layout.artifactsDir, mode: 0o711, ...own },
     { path: layout.logDir, mode: 0o750, uid: own.uid, gid: account.gid },
     ...[layout.keysDir, layout.jobsDir, workerRunDir(layout)].map(closed(own)),
     ...coreStores(layout).map(closed(account)),
@@ -32,6 +34,11 @@ export function foldersOf(layout: Layout, account: Account | null): Folder[] {
 /** Where worker and warden meet. */
 export function workerRunDir(layout: Layout): string {
   return `${layout.runDir}/worker`;
+}
+
+/** Where the core asks for files of other users to be opened. */
+export function openerSocket(layout: Layout): string {
+  return `${layout.runDir}/opener.sock`;
 }
 
 /** The owner's policies: the core reads them and must not write them. */
@@ -70,15 +77,24 @@ export function folderFault(folder: Folder): string | null {
 }
 
 function allOf(layout: Layout): string[] {
-  const { home, runDir, dataDir, logDir, keysDir, jobsDir } = layout;
-  const within = [runDir, dataDir, logDir, keysDir, jobsDir, workerRunDir(layout), ownPoliciesDir(layout)];
+  const { home, runDir, dataDir, logDir, keysDir, jobsDir, artifactsDir } = layout;
+  const within = [
+    runDir,
+    dataDir,
+    logDir,
+    keysDir,
+    jobsDir,
+    artifactsDir,
+    workerRunDir(layout),
+    ownPoliciesDir(layout),
+  ];
   within.push(...coreStores(layout));
   return home === null ? within : [home, ...within];
 }
 
 function coreStores(layout: Layout): string[] {
-  const { natsDir, policyDir, viewsDir, artifactsDir, memoryDir, auroraDir } = layout;
-  return [natsDir, policyDir, viewsDir, artifactsDir, memoryDir, auroraDir, checkpointsDir(layout)];
+  const { natsDir, policyDir, viewsDir, memoryDir, auroraDir } = layout;
+  return [natsDir, policyDir, viewsDir, memoryDir, auroraDir, checkpointsDir(layout)];
 }
 
 function assertOurs(path: string, found: Stats, account: Account | null): void {

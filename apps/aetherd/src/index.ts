@@ -8,11 +8,12 @@ import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { connectBus, provision, seedFile } from "@aether/bus";
 import type { Layout } from "@aether/contracts";
+import { startOpener } from "@aether/opener";
 import { type Logger, openLog } from "@aether/telemetry";
 import manifest from "../package.json" with { type: "json" };
 import { requireAccount } from "./account.ts";
 import type { AetherdConfig } from "./config.ts";
-import { foldersOf, makeFolders } from "./folders.ts";
+import { foldersOf, makeFolders, openerSocket } from "./folders.ts";
 import { endLeftovers } from "./leftovers.ts";
 import { takeLock } from "./lock.ts";
 import { type NatsServer, startNatsServer } from "./nats-server.ts";
@@ -65,6 +66,12 @@ export async function startAetherd(layout: Layout, config: AetherdConfig, ending
   record.nats = nats;
   record.write();
 
+  if (account) {
+    const { uid } = account;
+    const refused = (peer: object) => log.warn({ peer }, "a connection to the opener was refused");
+    const files = { socketPath: openerSocket(layout), filesDir: layout.artifactsDir, env, onRefused: refused };
+    stack.use(await startOpener({ uid, ...files }));
+  }
   const provisioned = provisionAll(layout, nats.url, storeBytes, log);
   const context = { layout, account, config, natsUrl: nats.url };
   const start = createStarter(context, record, log, stack);

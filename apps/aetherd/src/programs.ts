@@ -6,7 +6,7 @@ import { seedFile } from "@aether/bus";
 import type { Layout } from "@aether/contracts";
 import type { Account } from "./account.ts";
 import type { AetherdConfig } from "./config.ts";
-import { checkpointsDir, ownPoliciesDir, workerRunDir } from "./folders.ts";
+import { checkpointsDir, openerSocket, ownPoliciesDir, workerRunDir } from "./folders.ts";
 import { markVariable } from "./leftovers.ts";
 import type { ProcessSpec } from "./supervise.ts";
 
@@ -95,6 +95,11 @@ const environments: Record<ProgramName, (context: ProgramContext) => Record<stri
     AETHER_JOBS_SEED_FILE: seedFile(context.layout.keysDir, "jobs"),
     AETHER_JOBS_VIEW_FILE: join(context.layout.viewsDir, "jobs.sqlite"),
     AETHER_JOBS_STORE_DIR: context.layout.natsDir,
+    AETHER_ARTIFACTS_SEED_FILE: seedFile(context.layout.keysDir, "artifacts"),
+    AETHER_ARTIFACTS_VIEW_FILE: join(context.layout.viewsDir, "artifacts.sqlite"),
+    AETHER_ARTIFACTS_DIR: context.layout.artifactsDir,
+    AETHER_ARTIFACTS_STORE_DIR: context.layout.natsDir,
+    ...(context.account && { AETHER_ARTIFACTS_OPENER_SOCKET: openerSocket(context.layout) }),
     AETHER_MEMORY_SEED_FILE: seedFile(context.layout.keysDir, "memory"),
     AETHER_MEMORY_VIEWS_DIR: join(context.layout.viewsDir, "memory"),
     AETHER_EVENTS_SEED_FILE: seedFile(context.layout.keysDir, "events"),

@@ -4,7 +4,7 @@ import { readFileSync, statfsSync, writeFileSync } from "node:fs";
 import type { Layout } from "@aether/contracts";
 
 const MIB = 1024 * 1024;
-const mostBytes = 20 * 1024 * MIB;
+const mostBytes = 64 * 1024 * MIB;
 const leastBytes = 256 * MIB;
 const shareOfFree = 0.25;
 

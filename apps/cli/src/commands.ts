@@ -41,6 +41,29 @@ export const groups: Readonly<Record<string, Readonly<Record<string, Entry>>>> =
     stop: { about: "Stop jobs: SIGTERM, then SIGKILL", load: async () => (await import("./commands/stop.ts")).stop },
     kill: { about: "Kill jobs at once", load: async () => (await import("./commands/kill.ts")).kill },
   },
+  Artifacts: {
+    "artifacts ls": {
+      about: "List artifacts",
+      load: async () => (await import("./commands/artifacts-list.ts")).artifactsList,
+    },
+    "artifacts put": {
+      about: "Store files as artifacts",
+      load: async () => (await import("./commands/artifacts-put.ts")).artifactsPut,
+    },
+    "artifacts get": {
+      about: "Write an artifact to a file",
+      load: async () => (await import("./commands/artifacts-get.ts")).artifactsGet,
+    },
+    "artifacts show": {
+      about: "Show an artifact and where its file is",
+      load: async () => (await import("./commands/artifacts-show.ts")).artifactsShow,
+    },
+    "artifacts rm": {
+      about: "Delete artifacts",
+      load: async () => (await import("./commands/artifacts-remove.ts")).artifactsRemove,
+    },
+    cp: { about: "Copy a file to or from an artifact", load: async () => (await import("./commands/cp.ts")).cp },
+  },
   Memory: {
     "memory add": {
       about: "Keep a note or a document",

@@ -2,6 +2,7 @@
 // server's configuration and its streams derive from the topology here.
 export { type Bucket, type Entry, isWrongSequence, openBucket, RevisionConflict } from "./bucket.ts";
 export { type Bus, type BusOptions, connectBus } from "./connection.ts";
+export { type Ledger, ledgerWriterKey, openLedger, Superseded } from "./ledger.ts";
 export {
   appendMessage,
   eraseMessage,
@@ -10,6 +11,7 @@ export {
   type StoredMessage,
   waitForPublish,
 } from "./messages.ts";
+export { type ChunkPlace, type Objects, openObjects } from "./objects.ts";
 export { provision } from "./provision.ts";
 export { type RequestOptions, request } from "./request.ts";
 export {
@@ -24,4 +26,4 @@ export {
 } from "./serve.ts";
 export { type ServerConfigOptions, seedFile, serverConfig } from "./server-config.ts";
 export { startTail, streamState, type TailMessage, type TailOptions } from "./tail.ts";
-export { type StreamSpec, streams, type UserSpec, users } from "./topology.ts";
+export { objectSubject, type StreamSpec, streams, type UserSpec, users } from "./topology.ts";

@@ -4,6 +4,8 @@ import { DiscardPolicy, RetentionPolicy, StorageType, type StreamConfig } from "
 import type { Bus } from "./connection.ts";
 import { type StreamSpec, streams } from "./topology.ts";
 
+/** What is written again and again makes room for itself; everything else refuses when it is full. */
+const dropsOldest: ReadonlySet<StreamSpec["kind"]> = new Set(["log", "audit"]);
 const nanosPerMs = 1_000_000;
 
 /** Creates or updates the account's streams within `storeBytes`; throws when the server has something else than asked. */
@@ -34,7 +36,7 @@ function toConfig(spec: StreamSpec, storeBytes: number, replicas: number): Parti
     retention: RetentionPolicy.Limits,
     storage: StorageType.File,
     num_replicas: replicas,
-    discard: spec.kind === "bucket" || spec.kind === "memory" ? DiscardPolicy.New : DiscardPolicy.Old,
+    discard: dropsOldest.has(spec.kind) ? DiscardPolicy.Old : DiscardPolicy.New,
     max_msgs_per_subject: spec.kind === "bucket" ? 1 : -1,
     max_bytes: Math.floor(storeBytes * spec.maxBytesShare),
     max_age: (spec.maxAgeMs ?? 0) * nanosPerMs,

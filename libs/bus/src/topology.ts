@@ -16,22 +16,25 @@ export interface StreamSpec {
   maxBytesShare: number;
   maxAgeMs?: number;
   /**
-   * Buckets keep the last value per subject and refuse writes when full. LOGS and EVENTS drop their oldest. AUDIT can be neither deleted
+   * Buckets keep the last value per subject and refuse writes when full, as ARTIFACTS does with its bytes. LOGS and EVENTS drop their oldest. AUDIT can be neither deleted
    * from nor purged; the server drops its oldest when full, and policy never appends what would drop a record that is not
    * yet in a sealed segment. MEMORY keeps every message and refuses when full; single messages can be erased from it.
    */
-  kind: "bucket" | "log" | "audit" | "memory";
+  kind: "bucket" | "log" | "audit" | "memory" | "objects";
 }
+
+/** Under it each object of ARTIFACTS has a subject of its own, whose messages are its chunks. */
+export const objectSubject = "aether.artifact.v0";
 
 /** Streams and buckets, each with its share of the store's reserved bytes. The shares sum to 1. */
 export const streams: readonly StreamSpec[] = [
-  { name: "KV_jobs", account: "CORE", subjects: ["$KV.jobs.>"], maxBytesShare: 0.25, kind: "bucket" },
+  { name: "KV_jobs", account: "CORE", subjects: ["$KV.jobs.>"], maxBytesShare: 0.15, kind: "bucket" },
   { name: "KV_workers", account: "CORE", subjects: ["$KV.workers.>"], maxBytesShare: 0.02, kind: "bucket" },
   {
     name: "KV_idempotency",
     account: "CORE",
     subjects: ["$KV.idempotency.>"],
-    maxBytesShare: 0.08,
+    maxBytesShare: 0.03,
     maxAgeMs: limits.idempotencyKeepMs,
     kind: "bucket",
   },
@@ -39,10 +42,12 @@ export const streams: readonly StreamSpec[] = [
     name: "LOGS",
     account: "CORE",
     subjects: ["aether.log.v0.*"],
-    maxBytesShare: 0.3,
+    maxBytesShare: 0.1,
     maxAgeMs: limits.logsRetentionMs,
     kind: "log",
   },
+  { name: "KV_artifacts", account: "CORE", subjects: ["$KV.artifacts.>"], maxBytesShare: 0.05, kind: "bucket" },
+  { name: "ARTIFACTS", account: "CORE", subjects: [`${objectSubject}.*`], maxBytesShare: 0.35, kind: "objects" },
   { name: "MEMORY", account: "CORE", subjects: ["aether.memory.v0.*.*"], maxBytesShare: 0.05, kind: "memory" },
   {
     name: "EVENTS",
@@ -52,7 +57,7 @@ export const streams: readonly StreamSpec[] = [
     maxAgeMs: limits.eventsRetentionMs,
     kind: "log",
   },
-  { name: "AUDIT", account: "AUDIT", subjects: ["aether.audit.v0"], maxBytesShare: 0.25, kind: "audit" },
+  { name: "AUDIT", account: "AUDIT", subjects: ["aether.audit.v0"], maxBytesShare: 0.2, kind: "audit" },
 ];
 
 export interface UserSpec {
@@ -69,6 +74,7 @@ export function users(hosts: readonly string[]): UserSpec[] {
   return [
     gateway,
     jobs,
+    artifacts,
     policy,
     memory,
     policyAudit,
@@ -124,6 +130,22 @@ const jobs: UserSpec = {
     ...["KV_jobs", "KV_workers", "KV_idempotency", "LOGS"].flatMap(reads),
   ],
   subscribe: [inbox("jobs"), ...serves("jobs"), "aether.log.v0.*"],
+  responds: true,
+};
+
+const artifacts: UserSpec = {
+  name: "artifacts",
+  account: "CORE",
+  publish: [
+    ...publishes("artifacts", "artifacts"),
+    ...["artifacts", "idempotency"].map((bucket) => `$KV.${bucket}.>`),
+    `${objectSubject}.*`,
+    ...["KV_artifacts", "KV_idempotency"].flatMap(reads),
+    "$JS.API.STREAM.INFO.ARTIFACTS",
+    "$JS.API.DIRECT.GET.ARTIFACTS",
+    "$JS.API.STREAM.PURGE.ARTIFACTS",
+  ],
+  subscribe: [inbox("artifacts"), ...serves("artifacts")],
   responds: true,
 };
 

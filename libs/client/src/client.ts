@@ -1,12 +1,15 @@
 // The client. `call` reaches any operation that has a route; the named methods are the same with friendlier arguments.
 import {
+  type Artifact,
   addEntry,
   type CloudEvent,
   checkPolicy,
+  deleteArtifact,
   type EventInput,
   emitEvent,
   forgetEntry,
   formatQuery,
+  getArtifact,
   getEntry,
   getJob,
   Health,
@@ -15,12 +18,14 @@ import {
   type JobSpecInput,
   killJob,
   type LogFrame,
+  listArtifacts,
   listAudit,
   listEntries,
   listJobs,
   Metrics,
   type Operation,
   type Reply,
+  registerArtifact,
   searchMemory,
   stopJob,
   submitJob,
@@ -28,6 +33,7 @@ import {
   verifyAudit,
 } from "@aether/contracts";
 import type { z } from "zod";
+import { type Content, type PutOptions, putContent, readContent } from "./artifacts.ts";
 import { requestJson, requestText } from "./call.ts";
 import { type EventOptions, readEventBatches } from "./events.ts";
 import { type LogOptions, readLogBatches, readLogFrames } from "./logs.ts";
@@ -61,6 +67,18 @@ export interface Client {
     logBatches(id: string, options?: LogOptions): AsyncGenerator<LogFrame[], void, void>;
     stop(id: string, options?: CallOptions & { grace?: string }): Promise<Job>;
     kill(id: string, options?: CallOptions): Promise<Job>;
+  };
+  readonly artifacts: {
+    /** Stores bytes as they come. */
+    put(bytes: AsyncIterable<Uint8Array>, options: PutOptions & CallOptions): Promise<Artifact>;
+    /** Stores a file of the server's host. */
+    register(file: Input<typeof registerArtifact>, options?: CallOptions): Promise<Artifact>;
+    /** With `path: false` no file on the server's host is named. */
+    get(id: string, options?: CallOptions & { path?: boolean }): Promise<Artifact>;
+    /** Its bytes, or those from an offset on; leaving them before their end gives the connection up. */
+    content(id: string, options?: CallOptions & { from?: number }): Promise<Content>;
+    list(filters?: Input<typeof listArtifacts>, options?: CallOptions): Promise<Reply<typeof listArtifacts>>;
+    delete(id: string, options?: CallOptions): Promise<Artifact>;
   };
   readonly policy: {
     check(question: Input<typeof checkPolicy>, options?: CallOptions): Promise<Reply<typeof checkPolicy>>;
@@ -109,6 +127,14 @@ export function createClient(transport: Transport): Client {
       logBatches: (id, options = {}) => readLogBatches(transport, id, options),
       stop: (id, { grace, ...options } = {}) => call(stopJob, { id, ...(grace !== undefined && { grace }) }, options),
       kill: (id, options) => call(killJob, { id }, options),
+    },
+    artifacts: {
+      put: (bytes, options) => putContent(transport, bytes, { ...options, headers: rest(options).headers }),
+      register: (file, options) => call(registerArtifact, file, options),
+      get: (id, { path, ...options } = {}) => call(getArtifact, { id, ...(path !== undefined && { path }) }, options),
+      content: (id, { from, ...options } = {}) => readContent(transport, id, { from, ...rest(options) }),
+      list: (filters = {}, options) => call(listArtifacts, filters, options),
+      delete: (id, options) => call(deleteArtifact, { id }, options),
     },
     policy: { check: (question, options) => call(checkPolicy, question, options) },
     audit: {

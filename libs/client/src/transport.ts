@@ -5,7 +5,8 @@ export interface TransportRequest {
   /** With `/v0` and the query. */
   path: string;
   headers: Record<string, string>;
-  body?: string;
+  /** Text, or bytes as they are asked for. */
+  body?: string | AsyncIterable<Uint8Array>;
   signal?: AbortSignal;
 }
 

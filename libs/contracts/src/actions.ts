@@ -8,6 +8,10 @@ export const actions = [
   "read_logs",
   "stop_job",
   "kill_job",
+  "put_artifact",
+  "read_artifact",
+  "list_artifacts",
+  "delete_artifact",
   "check_policy",
   "read_audit",
   "verify_audit",
@@ -22,7 +26,9 @@ export const actions = [
 ] as const;
 export type Action = (typeof actions)[number];
 
-export const resourceTypes = ["Job", "Jobs", "Memory", "MemoryEntry", "Events", "Metrics", "Policy", "Audit"] as const;
+export const resourceTypes = [
+  ...["Job", "Jobs", "Artifact", "Artifacts", "Memory", "MemoryEntry", "Events", "Metrics", "Policy", "Audit"],
+] as const;
 export type ResourceType = (typeof resourceTypes)[number];
 
 /** Actions that must still find room when the audit store is full: they only end things. */

@@ -6,7 +6,7 @@ import type { Action, ResourceType } from "./actions.ts";
 import type { ProblemSlug } from "./problem.ts";
 
 /** NATS users that may call an operation. "worker" stands for every `worker-<host>`. */
-export type Caller = "gateway" | "worker" | "jobs" | "policy" | "memory" | "events";
+export type Caller = "gateway" | "worker" | "jobs" | "artifacts" | "policy" | "memory" | "events";
 
 /** Asked of policy by `serve()` before the handler runs. */
 export interface Decided {
@@ -33,6 +33,8 @@ export interface HttpRoute {
   readonly query?: z.ZodObject;
   /** What its body may take where that is less than any body may. */
   readonly maxBytes?: number;
+  /** What the HTTP route answers where that is not the bus's reply. */
+  readonly reply?: z.ZodType;
 }
 
 export type Access = Decided | Exempt;
@@ -44,8 +46,11 @@ export interface Operation<
 > {
   /** `<service>.<operation>`: the last two tokens of the subject. */
   readonly name: `${string}.${string}`;
-  /** `unary`: one request, one reply. `pages`: replies are pages of a longer answer that the gateway loops over. */
-  readonly kind: "unary" | "pages";
+  /**
+   * `unary`: one request, one reply. `pages`: replies are pages of a longer answer that the gateway loops over. `upload`,
+   * `download`: begins a transfer whose chunks the gateway sends on from the body, or asks for and sends on.
+   */
+  readonly kind: "unary" | "pages" | "upload" | "download";
   readonly summary: string;
   readonly http?: HttpRoute;
   readonly request: In;
@@ -58,7 +63,7 @@ export interface Operation<
   /** Whether sending it again after an unknown outcome is safe by itself, or only with an Idempotency-Key. */
   readonly retry: "safe" | "with-key";
   /** The id of what it makes: chosen before the act, so that a retry with the same Idempotency-Key makes the same one. */
-  readonly creates?: "job" | "mem";
+  readonly creates?: "job" | "art" | "mem";
   /** `again`: the answer may hold what is to be forgotten, so none is kept; a retry does the act again under the same id. */
   readonly replay?: "again";
   /** How long a caller waits for the reply, milliseconds; the request deadline where absent. */

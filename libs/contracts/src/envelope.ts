@@ -10,6 +10,8 @@ export const Principal = z.strictObject({
   uid: z.int().optional(),
   gid: z.int().optional(),
   pid: z.int().optional(),
+  /** Supplementary groups, for what is opened with the caller's own rights; fewer than he has where he has very many. */
+  groups: z.array(z.int()).max(256).optional(),
 });
 export type Principal = z.infer<typeof Principal>;
 

@@ -1,5 +1,6 @@
 // One whole example per operation and gateway route: what is sent and what comes back. The documents show them, a unit test
 // holds them against the schemas, and a system test holds real answers against them.
+import type { Artifact } from "./artifacts.ts";
 import type { Job } from "./jobs.ts";
 import type { LogFrame } from "./logs.ts";
 import type { Citation, MemoryEntry } from "./memory.ts";
@@ -9,6 +10,9 @@ export interface Example {
   params?: Record<string, string>;
   query?: Record<string, unknown>;
   body?: Record<string, unknown>;
+  /** A body that is bytes, as text. */
+  content?: string;
+  /** The answer; text where it is bytes. */
   reply: unknown;
 }
 
@@ -125,6 +129,25 @@ const frames: LogFrame[] = [
   { type: "eof", last_seq: 1, state: "succeeded", reason: null, exit_code: 0, signal: null },
 ];
 
+const artifactId = "art_01kas4f8m2d6f8h0k2n4q6s8v0";
+
+const artifact: Artifact = {
+  id: artifactId,
+  artifact_id: artifactId,
+  name: "answer.txt",
+  type: "text/plain",
+  size_bytes: 2,
+  sha256: "73475cb40a568e8da8a045ced110137e159f890ac4da883b6b17dc651b3a8049",
+  owner: "user:1000",
+  job_id: null,
+  intent_id: null,
+  labels: { team: "docs" },
+  created_at: "2026-11-23T10:00:01.000Z",
+  path: null,
+  revision: 12,
+};
+const placed: Artifact = { ...artifact, path: `/var/lib/aether/artifacts/1000/${artifactId}` };
+
 const decided = {
   id: "aud_01kas4f8m1c5e7g9j2m4p6r8t0",
   seq: 2,
@@ -234,6 +257,22 @@ export const examples: Readonly<Record<string, Example>> = {
   "jobs.logs": { params: { id: jobId }, query: { follow: "1", after: 0 }, reply: frames },
   "jobs.stop": { params: { id: jobId }, body: { grace: "5s" }, reply: stopping },
   "jobs.kill": { params: { id: jobId }, body: {}, reply: stopping },
+  "artifacts.register": {
+    body: { path: "/etc/hostname", name: "answer.txt", type: "text/plain", labels: { team: "docs" } },
+    reply: artifact,
+  },
+  "artifacts.upload": {
+    query: { name: "answer.txt", type: "text/plain", label: ["team=docs"] },
+    content: "42",
+    reply: artifact,
+  },
+  "artifacts.get": { params: { id: artifactId }, reply: placed },
+  "artifacts.download": { params: { id: artifactId }, reply: "42" },
+  "artifacts.list": {
+    query: { label: ["team=docs"], limit: 1 },
+    reply: { items: [artifact], next_cursor: artifactId },
+  },
+  "artifacts.delete": { params: { id: artifactId }, reply: artifact },
   "policy.check": {
     body: { action: "submit_job", context: { timeout_ms: 864_000_000 } },
     reply: {
@@ -334,6 +373,7 @@ export const examples: Readonly<Record<string, Example>> = {
         { name: "gateway", up: true, version: "0.1.0", latency_ms: 0, degraded: [] },
         { name: "events", up: true, version: "0.1.0", latency_ms: 0.64, degraded: [] },
         { name: "jobs", up: true, version: "0.1.0", latency_ms: 0.61, degraded: [] },
+        { name: "artifacts", up: true, version: "0.1.0", latency_ms: 0.6, degraded: [] },
         { name: "policy", up: true, version: "0.1.0", latency_ms: 0.58, degraded: [] },
         { name: "memory", up: true, version: "0.1.0", latency_ms: 0.63, degraded: [] },
       ],

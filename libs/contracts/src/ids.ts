@@ -9,12 +9,13 @@ export const JobId = z.string().regex(pattern("job"), 'must be a job id such as 
 export const IntentId = z.string().regex(pattern("int"), 'must be an intent id such as "int_01k…"');
 export const ApprovalId = z.string().regex(pattern("apr"));
 export const AuditId = z.string().regex(pattern("aud"));
+export const ArtifactId = z.string().regex(pattern("art"), 'must be an artifact id such as "art_01k…"');
 export const EntryId = z.string().regex(pattern("mem"), 'must be an entry id such as "mem_01k…"');
 export const RequestId = z.string().regex(pattern("req"));
 
 /** Makes an id of a kind for the given time (milliseconds since the epoch). */
 export function createId(
-  prefix: "job" | "int" | "apr" | "aud" | "mem" | "req" | "wrk",
+  prefix: "job" | "int" | "apr" | "aud" | "art" | "mem" | "req" | "wrk",
   nowMs: number = Date.now(),
 ): string {
   let time = "";

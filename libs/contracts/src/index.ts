@@ -1,6 +1,22 @@
 // The contract package: the only thing two services share. Depends on zod and nothing else; runs in a browser.
 export { type Action, actions, type ResourceType, reservedActions, resourceTypes } from "./actions.ts";
 export {
+  Artifact,
+  ArtifactName,
+  closeTransfer,
+  commitUpload,
+  deleteArtifact,
+  downloadArtifact,
+  getArtifact,
+  listArtifacts,
+  MediaType,
+  readChunk,
+  registerArtifact,
+  Sha256,
+  sendChunk,
+  uploadArtifact,
+} from "./artifacts.ts";
+export {
   type Caller,
   type Decided,
   defineOperation,
@@ -23,7 +39,7 @@ export {
   readEvents,
 } from "./events.ts";
 export { type Example, examples, problemExample } from "./examples.ts";
-export { ApprovalId, AuditId, createId, EntryId, IntentId, JobId, RequestId } from "./ids.ts";
+export { ApprovalId, ArtifactId, AuditId, createId, EntryId, IntentId, JobId, RequestId } from "./ids.ts";
 export {
   getJob,
   isTerminal,

@@ -53,6 +53,19 @@ export const limits = {
   eventsRetentionMs: 7 * DAY,
   eventsTailMax: 10_000,
 
+  artifactBytes: 4 * GIB,
+  artifactsPerJobBytes: 16 * GIB,
+  artifactsShareOfStore: 0.8,
+  artifactNameBytes: 255,
+  transferMs: 10 * MINUTE,
+  transferIdleMs: MINUTE,
+  /** A service that died in the middle answers nothing: longer than a step takes, and not much longer. */
+  transferStepMs: 10 * SECOND,
+  transferReadMs: 3 * SECOND,
+  transfersMax: 64,
+  transfersPerCallerMax: 16,
+  transferChunksInFlight: 4,
+
   heartbeatMs: 2 * SECOND,
   wardenDeadlineMs: 10 * SECOND,
   workerGoneMs: 20 * SECOND,

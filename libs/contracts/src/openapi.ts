@@ -1,6 +1,7 @@
 // The HTTP API as OpenAPI 3.1, made from the operations: the gateway routes and the client read the same values, so the
 // document cannot say anything else. Schemas with a name become components; everything else stands where it is used.
 import { z } from "zod";
+import { Artifact } from "./artifacts.ts";
 import type { Operation } from "./define.ts";
 import { CloudEvent, EventFrame, EventInput, readEvents } from "./events.ts";
 import { type Example, examples, problemExample } from "./examples.ts";
@@ -18,7 +19,7 @@ type Json = Record<string, unknown>;
 type Direction = "input" | "output";
 
 const named = {
-  ...{ Job, JobSpec, LogFrame, AuditRecord, MemoryEntry, MemoryHit, NewEntry, Citation },
+  ...{ Artifact, Job, JobSpec, LogFrame, AuditRecord, MemoryEntry, MemoryHit, NewEntry, Citation },
   ...{ CloudEvent, EventFrame, EventInput, Problem, Decision, Health, Metrics, ServiceHealth, Version },
 };
 
@@ -31,6 +32,19 @@ const headers = {
   "Aether-Intent-Id": "The intent that this call belongs to",
   traceparent: "W3C trace context",
 };
+
+/** What else the routes of bytes look at. */
+const transferHeaders: Partial<Record<Operation["kind"], Record<string, string>>> = {
+  upload: { "Content-Digest": "`sha-256=:…:` (RFC 9530): other bytes are refused" },
+  download: {
+    Range: "`bytes=first-last`, one range: 206 with these bytes",
+    "If-Range": "The range only while the ETag is this one",
+    "If-None-Match": "304 where the ETag is among these",
+  },
+};
+
+/** Bytes as they are, of any type. */
+const bytes = { "*/*": { schema: { type: "string", format: "binary" } } };
 
 /** The document; a plain JSON value. */
 export function createOpenApi(version: string): Json {
@@ -71,6 +85,7 @@ export function createOpenApi(version: string): Json {
 function toOperation(operation: Operation, components: Json): Json {
   const example: Example = examples[operation.name] ?? { reply: undefined };
   const isPost = operation.http?.method === "POST";
+  const isUpload = operation.kind === "upload";
   const status = operation.http?.status ?? 200;
   return {
     operationId: operation.name,
@@ -78,6 +93,7 @@ function toOperation(operation: Operation, components: Json): Json {
     tags: [operation.name.split(".")[0]],
     parameters: parametersOf(operation, example, components),
     ...(isPost && { requestBody: bodyOf(operation, example, components) }),
+    ...(isUpload && { requestBody: { required: true, content: bytes } }),
     responses: {
       [status]: { description: "As asked", ...locationOf(operation), content: replyOf(operation, example, components) },
       ...(status === 202 && {
@@ -104,7 +120,7 @@ function parametersOf(operation: Operation, example: Example, components: Json):
     schema: convert(field, "input", components),
     ...exampleOf(example.query?.[name]),
   }));
-  const fromHeaders = Object.entries(headers)
+  const fromHeaders = Object.entries({ ...headers, ...transferHeaders[operation.kind] })
     .filter(([name]) => name !== "Idempotency-Key" || isPost)
     .map(([name, description]) => ({ name, in: "header", description, schema: { type: "string" } }));
   return [...fromPath, ...fromQuery, ...fromHeaders];
@@ -122,9 +138,13 @@ function bodyOf(operation: Operation, example: Example, components: Json): Json 
 
 function replyOf(operation: Operation, example: Example, components: Json): Json {
   if (operation.name === readEvents.name) return streamOf(EventFrame, example, components);
+  if (operation.kind === "download") return bytes;
   if (operation.name !== readLogs.name) {
     return {
-      "application/json": { schema: convert(operation.reply, "output", components), ...exampleOf(example.reply) },
+      "application/json": {
+        schema: convert(operation.http?.reply ?? operation.reply, "output", components),
+        ...exampleOf(example.reply),
+      },
     };
   }
   return {

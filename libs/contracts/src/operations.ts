@@ -1,4 +1,16 @@
 // Every operation there is, by service. Routes, permissions, the client and the documents iterate this and nothing else.
+import {
+  closeTransfer,
+  commitUpload,
+  deleteArtifact,
+  downloadArtifact,
+  getArtifact,
+  listArtifacts,
+  readChunk,
+  registerArtifact,
+  sendChunk,
+  uploadArtifact,
+} from "./artifacts.ts";
 import type { Operation } from "./define.ts";
 import { emitEvent, readEvents } from "./events.ts";
 import { getJob, killJob, listJobs, readLogs, stopJob, submitJob } from "./jobs.ts";
@@ -21,6 +33,20 @@ export const services = {
     appendLog,
     healthOperation("jobs"),
     metricsOperation("jobs"),
+  ],
+  artifacts: [
+    registerArtifact,
+    uploadArtifact,
+    sendChunk,
+    commitUpload,
+    getArtifact,
+    downloadArtifact,
+    readChunk,
+    closeTransfer,
+    listArtifacts,
+    deleteArtifact,
+    healthOperation("artifacts"),
+    metricsOperation("artifacts"),
   ],
   policy: [decide, checkPolicy, listAudit, verifyAudit, healthOperation("policy"), metricsOperation("policy")],
   memory: [

@@ -42,6 +42,21 @@ export const problems = {
     mend: "Use a new Idempotency-Key for a new request.",
   },
   "too-large": { status: 413, title: "The body is over the maximum", mend: "Send less; `detail` names the limit." },
+  "range-not-satisfiable": {
+    status: 416,
+    title: "The range lies outside of the bytes",
+    mend: "Ask for a range within `Content-Range`'s size.",
+  },
+  "digest-mismatch": {
+    status: 422,
+    title: "The bytes are not those that were announced",
+    mend: "Send them again; nothing was stored.",
+  },
+  "file-refused": {
+    status: 422,
+    title: "The file cannot be had",
+    mend: "`detail` says why; it is read and written with your own rights.",
+  },
   "unsupported-media-type": {
     status: 415,
     title: "The body is not JSON",
@@ -72,6 +87,11 @@ export const problems = {
     status: 503,
     title: "The store is below its floor of free space",
     mend: "Free disk space, then try again.",
+  },
+  "artifacts-full": {
+    status: 507,
+    title: "The store of artifacts is full",
+    mend: "Delete artifacts that are not needed any more.",
   },
   "outcome-unknown": {
     status: 504,

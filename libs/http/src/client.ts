@@ -1,13 +1,14 @@
 // The calling side: one request over a unix socket, and words for the two ways in which a person's first call fails.
 import { readFileSync, statSync } from "node:fs";
-import { type Agent, request as httpRequest, type IncomingMessage } from "node:http";
+import { type Agent, type ClientRequest, request as httpRequest, type IncomingMessage } from "node:http";
 
 export interface UnixRequest {
   socketPath: string;
   method: string;
   path: string;
   headers?: Record<string, string>;
-  body?: string | Uint8Array;
+  /** Parts are sent as they are asked for; without a `Content-Length` of the caller as chunks. */
+  body?: string | Uint8Array | AsyncIterable<Uint8Array>;
   signal?: AbortSignal;
   /** An agent with `keepAlive` shares connections between requests; without one each has its own. */
   agent?: Agent;
@@ -66,11 +67,39 @@ function send(options: UnixRequest, retried = false): Promise<UnixResponse> {
       if (idle && options.method === "GET" && !retried) resolve(send(options, true));
       else reject(error);
     });
-    request.end(options.body);
+    const { body } = options;
+    if (typeof body === "object" && Symbol.asyncIterator in body)
+      sendParts(request, body).catch((error) => request.destroy(error));
+    else request.end(body);
   });
 }
 
-function bodyHeaders(body: string | Uint8Array | undefined): Record<string, string | number> {
+/** Sends a body part by part; who is answered before its end has been refused, and sends no more. */
+async function sendParts(request: ClientRequest, parts: AsyncIterable<Uint8Array>): Promise<void> {
+  let isAnswered = false;
+  request.once("response", () => {
+    isAnswered = true;
+  });
+  for await (const part of parts) {
+    if (isAnswered || request.destroyed) return;
+    if (!request.write(part)) await untilAny(request, "drain", "response", "close");
+  }
+  if (!isAnswered) request.end();
+}
+
+function untilAny(request: ClientRequest, ...events: readonly string[]): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      for (const event of events) request.off(event, done);
+      resolve();
+    };
+    for (const event of events) request.on(event, done);
+    if (request.destroyed) done();
+  });
+}
+
+function bodyHeaders(body: UnixRequest["body"]): Record<string, string | number> {
+  if (typeof body === "object" && Symbol.asyncIterator in body) return {};
   return body === undefined ? {} : { "Content-Length": Buffer.byteLength(body) };
 }
 

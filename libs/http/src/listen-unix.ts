@@ -15,6 +15,8 @@ export interface ListenUnixOptions {
   path: string;
   /** Permission bits of the socket, for example 0o660. */
   mode: number;
+  /** User that gets the socket; the process's own where absent. */
+  uid?: number;
   /** Group that gets the socket; the process's own where absent. */
   gid?: number;
 }
@@ -41,7 +43,9 @@ export async function listenUnix(server: Server, options: ListenUnixOptions): Pr
   try {
     removeStale(options.path);
     await bind(server, options);
-    if (options.gid !== undefined) chownSync(options.path, process.getuid?.() ?? 0, options.gid);
+    const { uid, gid } = options;
+    if (uid !== undefined || gid !== undefined)
+      chownSync(options.path, uid ?? process.getuid?.() ?? 0, gid ?? process.getgid?.() ?? 0);
   } catch (error) {
     server.close();
     lock.close();

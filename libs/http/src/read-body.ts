@@ -3,6 +3,8 @@
 import type { IncomingMessage } from "node:http";
 import { ProblemError } from "@aether/contracts";
 
+const bodyTimeoutMs = 60_000;
+
 export interface ReadBodyOptions {
   maxBytes: number;
 }
@@ -44,6 +46,7 @@ function assertJson(request: IncomingMessage): void {
 async function collect(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let sizeBytes = 0;
+  const late = setTimeout(() => request.destroy(new Error("the body took too long")), bodyTimeoutMs);
   try {
     for await (const chunk of request.iterator({ destroyOnReturn: false })) {
       sizeBytes += chunk.length;
@@ -53,6 +56,8 @@ async function collect(request: IncomingMessage, maxBytes: number): Promise<Buff
   } catch (error) {
     if (error instanceof ProblemError) throw error;
     throw new ProblemError("invalid-request", { detail: "the body ended before it was complete" }, { cause: error });
+  } finally {
+    clearTimeout(late);
   }
   return Buffer.concat(chunks, sizeBytes);
 }

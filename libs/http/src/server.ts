@@ -6,7 +6,6 @@ import { createId, ProblemError } from "@aether/contracts";
 import { problemMessage, writeProblem } from "./write.ts";
 
 const headersTimeoutMs = 10_000;
-const requestTimeoutMs = 60_000;
 const keepAliveTimeoutMs = 60_000;
 const smallBodyBytes = 1024 * 1024;
 /** How much of a body that nobody wants is read, so that its sender gets to read the answer. */
@@ -33,7 +32,8 @@ export function createProblemServer(options: ProblemServerOptions): Server {
   const server = createServer({
     maxHeaderSize: options.maxHeaderBytes,
     headersTimeout: headersTimeoutMs,
-    requestTimeout: requestTimeoutMs,
+    // A body may take as long as it comes: whoever reads one says how long he waits for the next piece.
+    requestTimeout: 0,
     keepAliveTimeout: keepAliveTimeoutMs,
     requireHostHeader: false,
     noDelay: false,

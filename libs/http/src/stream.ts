@@ -15,16 +15,16 @@ export interface ResponseStream {
 /** Begins a streamed answer; its head goes out at once. Trailers that `end` will send are named here. */
 export function openStream(
   response: ServerResponse,
-  options: { contentType: string; trailers?: readonly string[] },
+  options: { contentType: string; trailers?: readonly string[]; status?: number },
 ): ResponseStream {
   const gone = new AbortController();
   response.once("close", () => gone.abort());
   // A write to a connection that is gone surfaces as a rejected `write`; nothing else is to be done about it.
   response.on("error", () => gone.abort());
   response.setHeader("Content-Type", options.contentType);
-  response.setHeader("Cache-Control", "no-store");
+  if (!response.hasHeader("Cache-Control")) response.setHeader("Cache-Control", "no-store");
   if (options.trailers?.length) response.setHeader("Trailer", options.trailers.join(", "));
-  response.writeHead(200);
+  response.writeHead(options.status ?? 200);
   response.flushHeaders();
   return {
     gone: gone.signal,

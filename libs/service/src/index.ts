@@ -3,6 +3,8 @@
 import { constants } from "node:os";
 import type { z } from "zod";
 
+export { type SpaceWatch, watchSpace } from "./space.ts";
+
 /** Exit code of a process whose configuration is wrong (sysexits' EX_CONFIG). */
 const configExit = 78;
 const disposeLimitMs = 20_000;

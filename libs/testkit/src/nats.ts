@@ -21,7 +21,7 @@ export interface TestNats extends AsyncDisposable {
   restart(): Promise<void>;
 }
 
-const storeBytes = 512 * 1024 * 1024;
+const storeBytes = 2 * 1024 * 1024 * 1024;
 
 /** Starts nats-server, provisions both accounts, and answers how to connect. */
 export async function startNats(options: { hosts?: string[]; storeBytes?: number } = {}): Promise<TestNats> {

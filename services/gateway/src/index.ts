@@ -20,6 +20,7 @@ import {
   type Span,
 } from "@aether/telemetry";
 import { refuseBody, toEnvelope } from "./call.ts";
+import { answerDownload } from "./download-route.ts";
 import { answerEvents } from "./events-route.ts";
 import { formatMetrics, textTypes } from "./exposition.ts";
 import { readHealth } from "./health.ts";
@@ -30,6 +31,7 @@ import { answerOperation } from "./operation-route.ts";
 import { type Roles, toPrincipal } from "./principal.ts";
 import { matchRoute, type Route } from "./routes.ts";
 import { type Address, openScrapePort } from "./scrape-port.ts";
+import { answerUpload } from "./upload-route.ts";
 import { version } from "./version.ts";
 
 export interface GatewayOptions extends Roles {
@@ -173,6 +175,10 @@ async function answer(context: Context, exchange: Exchange, { route, params, sea
     if (operation.name === readLogs.name) {
       return answerLogs({ ...context, bus, log }, exchange, { id: params.id ?? "", search, envelope });
     }
+    if (operation.kind === "upload")
+      return answerUpload({ ...context, bus }, exchange, { operation, search, envelope });
+    if (operation.kind === "download")
+      return answerDownload({ ...context, bus }, exchange, { id: params.id ?? "", search, envelope });
     if (operation.name === readEvents.name) {
       return answerEvents({ ...context, bus, log }, exchange, { search, envelope });
     }

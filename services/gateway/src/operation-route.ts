@@ -1,6 +1,7 @@
 // Routes of unary operations: one request over the bus, its reply as the answer.
 import { type Bus, request } from "@aether/bus";
 import {
+  Artifact,
   getJob,
   isTerminal,
   Job,
@@ -39,6 +40,7 @@ export async function answerOperation(
   const { input, query } = await readInput(exchange.request, operation, call.params, call.search);
   const options = { envelope, timeoutMs: timeoutOf(operation, input) };
   const { reply } = await request(context.bus, operation, input, options);
+  if (operation.creates === "art") exchange.response.setHeader("Location", `/v0/artifacts/${Artifact.parse(reply).id}`);
   if (operation.creates === "job") return answerCreated(context, exchange, Job.parse(reply), { envelope, query });
   if (operation.creates) exchange.response.setHeader("Location", `/v0${operation.http?.path}/${idOf(reply)}`);
   writeJson(exchange.response, statusOf(operation, reply), reply);

@@ -7,14 +7,20 @@ const rolesOf = (credentials: ReturnType<typeof peer>, memberGid?: number) =>
 
 describe("toPrincipal", () => {
   it("names the user by number and keeps what records need", () => {
-    expect(toPrincipal(peer(1000, 100), { operators: [0] })).toEqual({
+    expect(toPrincipal(peer(1000, 100, [4, 24]), { operators: [0] })).toEqual({
       type: "User",
       id: "1000",
       roles: ["member"],
       uid: 1000,
       gid: 100,
       pid: 1,
+      groups: [4, 24],
     });
+  });
+
+  it("keeps of very many groups as many as a request may carry", () => {
+    const groups = Array.from({ length: 1000 }, (_, gid) => gid);
+    expect(toPrincipal(peer(1000, 100, groups), { operators: [0] }).groups).toEqual(groups.slice(0, 256));
   });
 
   it.each([

@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { statSync } from "node:fs";
 import { join } from "node:path";
 import { type Bus, seedFile } from "@aether/bus";
-import { createId, type Job, LogFrame, Problem } from "@aether/contracts";
+import { createId, type Job, LogFrame, Problem, services } from "@aether/contracts";
 import { parseNdjson, readText, requestUnix } from "@aether/http";
 import { captureLog, requireBackend, startNats, type TestNats, tempDir, waitFor } from "@aether/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -27,23 +27,25 @@ describe.skipIf(missing)(`gateway${missing ? `: ${missing}` : ""}`, () => {
   let bus: Bus;
   let jobsBus: Bus;
   let policyBus: Bus;
-  let memoryBus: Bus;
   let eventsBus: Bus;
+  const others = Object.keys(services).filter((name) => !["jobs", "policy", "events"].includes(name));
+  const held = new AsyncDisposableStack();
   const folder = tempDir();
 
   beforeAll(async () => {
     nats = await startNats();
-    [bus, jobsBus, policyBus, memoryBus, eventsBus] = await Promise.all([
+    [bus, jobsBus, policyBus, eventsBus] = await Promise.all([
       nats.connect("gateway"),
       nats.connect("jobs"),
       nats.connect("policy"),
-      nats.connect("memory"),
       nats.connect("events"),
     ]);
+    for (const name of others) held.use(await serveHealth(held.use(await nats.connect(name)), name));
   });
 
   afterAll(async () => {
-    for (const one of [bus, jobsBus, policyBus, memoryBus, eventsBus]) await one[Symbol.asyncDispose]();
+    await held.disposeAsync();
+    for (const one of [bus, jobsBus, policyBus, eventsBus]) await one[Symbol.asyncDispose]();
     await nats[Symbol.asyncDispose]();
     folder[Symbol.dispose]();
   });
@@ -55,10 +57,9 @@ describe.skipIf(missing)(`gateway${missing ? `: ${missing}` : ""}`, () => {
     const socketPath = join(folder.path, `${randomUUID().slice(0, 8)}.sock`);
     const jobs = held.use(await serveJobs(jobsBus, script));
     const policy = held.use(await servePolicy(policyBus));
-    held.use(await serveHealth(memoryBus, "memory"));
     const events = held.use(await serveEvents(eventsBus, script));
     // Until the server knows of the subscriptions, nobody answers.
-    await Promise.all([jobsBus, policyBus, memoryBus, eventsBus].map((one) => one.nats.flush()));
+    await Promise.all([jobsBus, policyBus, eventsBus].map((one) => one.nats.flush()));
     const gateway: Gateway = held.use(await startGateway({ socketPath, bus, operators: [0], log }, overrides));
     return { script, log, socketPath, gateway, jobs, policy, events, [Symbol.asyncDispose]: () => held.disposeAsync() };
   }
@@ -118,6 +119,7 @@ describe.skipIf(missing)(`gateway${missing ? `: ${missing}` : ""}`, () => {
           uid,
           gid: process.getgid?.(),
           pid: process.pid,
+          groups: expect.any(Array),
         },
         requestId: answer.headers["aether-request-id"],
         intentId,

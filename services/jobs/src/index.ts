@@ -1,7 +1,7 @@
 // The jobs service: the records of all jobs, their placement, leases and logs. Any number of instances may run.
-import { statfs } from "node:fs/promises";
 import { type Bus, connectBus, handler, serve } from "@aether/bus";
-import { healthOperation, ProblemError } from "@aether/contracts";
+import { healthOperation } from "@aether/contracts";
+import { watchSpace } from "@aether/service";
 import { createRegistry, type Logger } from "@aether/telemetry";
 import type { JobsConfig } from "./config.ts";
 import { jobHandlers, logKey } from "./handlers.ts";
@@ -17,7 +17,6 @@ import { orderKey, queueKey, workerHandlers } from "./worker-handlers.ts";
 export { JobsConfig } from "./config.ts";
 
 const version = "0.1.0";
-const spaceCheckMs = 1000;
 
 /** Starts an instance; resolves when it serves. Disposing it answers what is asked already, then leaves. */
 export async function startJobs(
@@ -36,7 +35,7 @@ export async function startJobs(
       }),
     );
   const waiters = createWaiters();
-  const space = watchSpace(config);
+  const space = watchSpace(config.AETHER_JOBS_STORE_DIR ?? null, config.AETHER_JOBS_FREE_FLOOR_BYTES);
   const logs = openLogs(bus, clock, (id) => waiters.wake(logKey(id)));
   const leases = stack.use(await openLeases(bus, clock, () => {}, config.AETHER_JOBS_WORKER_GONE_MS));
   const index: JobIndex = stack.use(
@@ -90,29 +89,4 @@ function wakeFor(ids: string[], index: () => JobIndex, waiters: Waiters): void {
     if (job?.state === "queued") waiters.wake(queueKey);
     if (job?.incarnation) waiters.wake(orderKey(job.incarnation));
   }
-}
-
-/** Free space of the store's disk, looked at once a second at most. */
-function watchSpace(config: JobsConfig) {
-  const folder = config.AETHER_JOBS_STORE_DIR;
-  let lookedAt = Number.NEGATIVE_INFINITY;
-  let freeBytes = Number.POSITIVE_INFINITY;
-  async function isFull(): Promise<boolean> {
-    if (folder && performance.now() - lookedAt > spaceCheckMs) {
-      lookedAt = performance.now();
-      const stats = await statfs(folder);
-      freeBytes = stats.bavail * stats.bsize;
-    }
-    return freeBytes < config.AETHER_JOBS_FREE_FLOOR_BYTES;
-  }
-  return {
-    async require(): Promise<void> {
-      if (await isFull())
-        throw new ProblemError("storage-full", {
-          detail: `less than ${config.AETHER_JOBS_FREE_FLOOR_BYTES} bytes are free`,
-          retry_after_ms: 5000,
-        });
-    },
-    degraded: async () => ((await isFull()) ? ["the store is below its floor of free space: submits are refused"] : []),
-  };
 }

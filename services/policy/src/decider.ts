@@ -27,6 +27,7 @@ const noneYet = "a person would have to approve it, and nobody can be asked yet"
 /** What shows many things: the action and the type by which reading one of them is judged. */
 const lists: Partial<Record<Action, { action: Action; type: ResourceType }>> = {
   list_jobs: { action: "read_job", type: "Job" },
+  list_artifacts: { action: "read_artifact", type: "Artifact" },
   memory_list: { action: "memory_read", type: "MemoryEntry" },
   memory_search: { action: "memory_read", type: "MemoryEntry" },
   read_events: { action: "read_events", type: "Events" },
@@ -37,14 +38,19 @@ const somebodyElse = "somebody:else";
 /** Actions that each service may ask about: those of its own operations, and the start of a job. */
 const askable: Readonly<Record<string, ReadonlySet<Action>>> = {
   jobs: new Set([...actionsOf(services.jobs), "start_job"]),
+  artifacts: new Set(actionsOf(services.artifacts)),
   policy: new Set(actionsOf(services.policy)),
   memory: new Set(actionsOf(services.memory)),
   events: new Set(actionsOf(services.events)),
 };
 /** What reads a single thing of a type. */
-const reads: Partial<Record<ResourceType, Action>> = { Job: "read_job", MemoryEntry: "memory_read" };
+const reads: Partial<Record<ResourceType, Action>> = {
+  Job: "read_job",
+  Artifact: "read_artifact",
+  MemoryEntry: "memory_read",
+};
 /** Actions that make what they are about: there is nothing yet to be hidden. */
-const makers: ReadonlySet<Action> = new Set(["submit_job", "memory_write"]);
+const makers: ReadonlySet<Action> = new Set(["submit_job", "put_artifact", "memory_write"]);
 /** Actions of status reads only, which may be counted instead of written one by one. */
 const countable = new Set(
   actions.filter((action) => {

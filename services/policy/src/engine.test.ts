@@ -26,6 +26,8 @@ function typeOf(action: Action): Question["resource"]["type"] {
   if (action === "list_jobs") return "Jobs";
   if (action === "read_metrics") return "Metrics";
   if (action === "emit_event" || action === "read_events") return "Events";
+  if (action.endsWith("_artifacts")) return "Artifacts";
+  if (action.endsWith("_artifact")) return "Artifact";
   if (action === "memory_list" || action === "memory_search") return "Memory";
   return action.startsWith("memory_") ? "MemoryEntry" : "Job";
 }
@@ -50,6 +52,19 @@ const table: [string, Principal, Omit<Question, "principal">, "allow" | "deny", 
   ["a member stops", member, about("stop_job", own), "allow", "own-jobs"],
   ["a member kills another's", member, about("kill_job", other), "deny", ""],
   ["a member lists", member, about("list_jobs", own), "allow", "list-and-ask"],
+  ["a member stores an artifact", member, about("put_artifact", own, { type: "text/plain" }), "allow", "own-artifacts"],
+  ["a member stores an artifact for another", member, about("put_artifact", other), "deny", ""],
+  ["a member reads an artifact", member, about("read_artifact", own), "allow", "own-artifacts"],
+  ["a member reads another's artifact", member, about("read_artifact", other), "deny", ""],
+  ["a member deletes an artifact", member, about("delete_artifact", own), "allow", "own-artifacts"],
+  ["a member deletes another's artifact", member, about("delete_artifact", other), "deny", ""],
+  ["a member lists artifacts", member, about("list_artifacts", own), "allow", "list-artifacts"],
+  ["an operator reads another's artifact", operator, about("read_artifact", other), "allow", "operators-read"],
+  ["an operator deletes another's artifact", operator, about("delete_artifact", other), "deny", ""],
+  ["an operator lists artifacts", operator, about("list_artifacts", "user:0"), "allow", "list-artifacts"],
+  ["who has no role stores an artifact", nobody, about("put_artifact", "user:65534"), "deny", ""],
+  ["who has no role lists artifacts", nobody, about("list_artifacts", "user:65534"), "deny", ""],
+  ["a worker reads an artifact", worker, about("read_artifact", own), "deny", ""],
   ["a member asks policy", member, about("check_policy", own), "allow", "list-and-ask"],
   ["a member reads the audit log", member, about("read_audit", own), "deny", "audit-for-operators"],
   ["a member verifies the audit log", member, about("verify_audit", own), "deny", "audit-for-operators"],

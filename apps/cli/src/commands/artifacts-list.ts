@@ -1,0 +1,71 @@
+import { type Artifact, limits, listArtifacts } from "@aether/contracts";
+import { defineCommand, type Options } from "../command.ts";
+import { exitCodes, UsageError } from "../failure.ts";
+import { formatAgo, formatBytes } from "../format.ts";
+import { type Output, printJson } from "../terminal.ts";
+import { alignColumns, shorten, visible } from "../text.ts";
+import { toLimit } from "./ps.ts";
+
+const nameColumns = 40;
+
+const options = {
+  job: { type: "text", value: "ID", about: "Only those of this job" },
+  intent: { type: "text", value: "ID", about: "Only those of this intent" },
+  type: { type: "text", value: "TYPE", about: "Only of this media type" },
+  sha256: { type: "text", value: "HEX", about: "Only with these bytes" },
+  label: { type: "list", short: "l", value: "K=V", about: "Only with this label" },
+  quiet: { type: "flag", short: "q", about: "Only ids" },
+  limit: { type: "text", short: "n", value: "N", about: `How many at most (${limits.pageDefault})` },
+} as const satisfies Options;
+
+export const artifactsList = defineCommand({
+  usage: "artifacts ls [OPTION…]",
+  about: "List artifacts, newest first",
+  options,
+  operands: { min: 0, max: 0, name: "" },
+  examples: ["aether artifacts ls --job job_01k…", "aether artifacts rm $(aether artifacts ls -q --label team=docs)"],
+  async run({ values, json, terminal: { out }, connect }) {
+    const filters = listArtifacts.request.omit({ limit: true, cursor: true }).safeParse({
+      job_id: values.job,
+      intent_id: values.intent,
+      type: values.type,
+      sha256: values.sha256,
+      ...(values.label.length > 0 && { label: [...values.label] }),
+    });
+    if (!filters.success) {
+      const [fault] = filters.error.issues;
+      throw new UsageError(`--${String(fault?.path[0]).replace("_id", "")}: ${fault?.message}`);
+    }
+    const limit = toLimit(values.limit);
+    const client = await connect();
+    const items: Artifact[] = [];
+    let cursor: string | null = null;
+    do {
+      const page: { items: Artifact[]; next_cursor: string | null } = await client.artifacts.list({
+        ...filters.data,
+        limit: Math.min(limit - items.length, limits.pageMax),
+        ...(cursor !== null && { cursor }),
+      });
+      items.push(...page.items);
+      cursor = page.next_cursor;
+    } while (cursor !== null && items.length < limit);
+    if (json) printJson(out, { items, next_cursor: cursor });
+    else if (values.quiet) for (const artifact of items) out.line(artifact.id);
+    else printTable(out, items);
+    return exitCodes.done;
+  },
+});
+
+function printTable(out: Output, artifacts: Artifact[]): void {
+  const now = Date.now();
+  const rows = artifacts.map(({ id, name, type, size_bytes, created_at }) => [
+    id,
+    shorten(visible(name), nameColumns),
+    type,
+    formatBytes(size_bytes),
+    formatAgo(created_at, now),
+  ]);
+  const [head = "", ...lines] = alignColumns([["ARTIFACT", "NAME", "TYPE", "SIZE", "CREATED"], ...rows]);
+  out.line(out.paint("bold", head));
+  for (const line of lines) out.line(line);
+}

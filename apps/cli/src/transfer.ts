@@ -1,0 +1,137 @@
+// Files to and from artifacts: with what has come so far on a terminal's last line, and nothing half done left behind,
+// whatever ends it. What is downloaded is held against its digest before it gets its name.
+import { createHash, randomBytes } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { open, rename, rm, stat } from "node:fs/promises";
+import path from "node:path";
+import type { Client } from "@aether/client";
+import type { Artifact } from "@aether/contracts";
+import { exitCodes, Failure } from "./failure.ts";
+import { formatBytes } from "./format.ts";
+import { interrupted } from "./interrupt.ts";
+import { createProgress } from "./progress.ts";
+import type { Terminal } from "./terminal.ts";
+import { visible } from "./text.ts";
+
+const sayEveryMs = 100;
+
+export interface Described {
+  name?: string | undefined;
+  type?: string | undefined;
+  jobId?: string | undefined;
+  labels?: Readonly<Record<string, string>>;
+}
+
+/** Stores a file as an artifact; `-` is standard input. */
+export function upload(
+  client: Client,
+  terminal: Terminal,
+  source: { file: string; stdin: NodeJS.ReadStream },
+  described: Described,
+): Promise<Artifact> {
+  return untilInterrupted(async (signal) => {
+    const { file } = source;
+    const found = file === "-" ? null : await stat(file);
+    if (found && !found.isFile()) throw new Failure(`${file} is not a file`, { exitCode: exitCodes.usage });
+    const bytes = found === null ? source.stdin : createReadStream(file, { highWaterMark: 256 * 1024 });
+    const { name = found === null ? "stdin" : path.basename(file), type = typeOf(name), jobId, labels } = described;
+    return client.artifacts.put(withProgress(terminal, bytes, `storing ${name}`, found?.size ?? null), {
+      ...{ name, type, signal },
+      ...(jobId !== undefined && { jobId }),
+      ...(labels && { labels }),
+      ...(found && { sizeBytes: found.size }),
+    });
+  });
+}
+
+/** Writes an artifact's bytes to a file, which is there as a whole or not at all; `-` is standard output. */
+export function download(client: Client, terminal: Terminal, artifact: Artifact, file: string): Promise<void> {
+  return untilInterrupted(async (signal) => {
+    const { body } = await client.artifacts.content(artifact.id, { signal });
+    const bytes = verified(withProgress(terminal, body, `reading ${artifact.name}`, artifact.size_bytes), artifact);
+    if (file !== "-") return write(file, bytes);
+    for await (const chunk of bytes) {
+      terminal.out.write(chunk);
+      await terminal.out.drained();
+      if (terminal.closed.aborted) return;
+    }
+  });
+}
+
+async function write(file: string, bytes: AsyncIterable<Uint8Array>): Promise<void> {
+  const fresh = `${file}.part-${randomBytes(4).toString("hex")}`;
+  try {
+    await using handle = await open(fresh, "wx");
+    for await (const chunk of bytes) await handle.writeFile(chunk);
+    await rename(fresh, file);
+  } catch (error) {
+    await rm(fresh, { force: true });
+    throw error;
+  }
+}
+
+async function* verified(bytes: AsyncIterable<Uint8Array>, { sha256, id }: Artifact): AsyncGenerator<Uint8Array> {
+  const hash = createHash("sha256");
+  for await (const chunk of bytes) {
+    hash.update(chunk);
+    yield chunk;
+  }
+  if (hash.digest("hex") !== sha256)
+    throw new Failure(`the bytes of ${id} came damaged`, { exitCode: exitCodes.broken });
+}
+
+async function* withProgress(
+  terminal: Terminal,
+  bytes: AsyncIterable<Uint8Array>,
+  what: string,
+  sizeBytes: number | null,
+): AsyncGenerator<Uint8Array> {
+  using progress = createProgress(terminal.err);
+  const of = sizeBytes === null ? "" : ` of ${formatBytes(sizeBytes)}`;
+  let done = 0;
+  let saidAt = performance.now();
+  for await (const chunk of bytes) {
+    yield chunk;
+    done += chunk.length;
+    if (performance.now() - saidAt < sayEveryMs) continue;
+    saidAt = performance.now();
+    progress.say(`${visible(what)}: ${formatBytes(done)}${of}`);
+  }
+}
+
+/** Runs it until it ends or somebody presses Ctrl-C; then it is given up and cleaned up after. */
+async function untilInterrupted<T>(act: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  using interrupt = interrupted();
+  const over = new AbortController();
+  let isInterrupted = false;
+  void interrupt.pressed.then(() => {
+    isInterrupted = true;
+    over.abort();
+  });
+  try {
+    return await act(over.signal);
+  } catch (error) {
+    if (isInterrupted) throw new Failure("given up; nothing of it is left", { exitCode: 130, cause: error });
+    throw error;
+  }
+}
+
+const types: Readonly<Record<string, string>> = {
+  ".csv": "text/csv",
+  ".gz": "application/gzip",
+  ".html": "text/html",
+  ".jpg": "image/jpeg",
+  ".json": "application/json",
+  ".md": "text/markdown",
+  ".pdf": "application/pdf",
+  ".png": "image/png",
+  ".svg": "image/svg+xml",
+  ".tar": "application/x-tar",
+  ".txt": "text/plain",
+  ".zip": "application/zip",
+};
+
+/** The media type that a file's ending stands for. */
+function typeOf(name: string): string {
+  return types[path.extname(name).toLowerCase()] ?? "application/octet-stream";
+}

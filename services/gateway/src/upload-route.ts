@@ -1,0 +1,120 @@
+// `PUT …/content`: the body goes on in chunks of one size, a few at a time, as fast as they are stored and never faster. What
+// breaks off in the middle is given up, and nothing of it stays.
+import type { IncomingMessage } from "node:http";
+import { type Bus, request } from "@aether/bus";
+import {
+  type Artifact,
+  closeTransfer,
+  commitUpload,
+  invalidRequest,
+  limits,
+  type Operation,
+  ProblemError,
+  parseQuery,
+  querySchema,
+  sendChunk,
+  uploadArtifact,
+} from "@aether/contracts";
+import { type Exchange, writeJson } from "@aether/http";
+import type { CallEnvelope } from "./call.ts";
+import { readContentDigest } from "./content-digest.ts";
+
+export interface UploadCall {
+  operation: Operation;
+  search: URLSearchParams;
+  envelope: CallEnvelope;
+}
+
+/** Answers one upload; throws ProblemError. */
+export async function answerUpload(
+  { bus }: { bus: Bus },
+  { request: incoming, response }: Exchange,
+  { operation, search, envelope }: UploadCall,
+): Promise<void> {
+  const input = toInput(incoming, parseQuery(querySchema(operation), search));
+  const { transfer } = (await request(bus, uploadArtifact, input, { envelope })).reply;
+  try {
+    await sendBody(incoming, async (index, bytes) => {
+      await request(bus, sendChunk, { transfer, index }, { envelope, bytes });
+    });
+  } catch (error) {
+    request(bus, closeTransfer, { transfer }, { envelope }).catch(() => {}); // given up there by itself, only later
+    throw error;
+  }
+  const { reply } = await request(bus, commitUpload, { transfer }, { envelope });
+  response.setHeader("Location", `/v0/artifacts/${reply.id}`);
+  writeJson(response, 201, reply satisfies Artifact);
+}
+
+function toInput({ headers }: IncomingMessage, query: Record<string, unknown>) {
+  const encoding = headers["content-encoding"];
+  if (encoding !== undefined && encoding !== "identity")
+    throw new ProblemError("unsupported-media-type", { detail: "the body is stored as it is: send it uncompressed" });
+  const { label, ...described } = query;
+  const length = headers["content-length"];
+  const sha256 = readContentDigest(headers);
+  const parsed = uploadArtifact.request.safeParse({
+    ...described,
+    labels: toPairs(Array.isArray(label) ? label : []),
+    ...(length !== undefined && { size_bytes: Number(length) }),
+    ...(sha256 !== null && { sha256 }),
+  });
+  if (!parsed.success) throw invalidRequest(parsed.error);
+  if (Number(length ?? 0) > limits.artifactBytes)
+    throw new ProblemError("too-large", { detail: `an artifact may have ${limits.artifactBytes} bytes` });
+  return parsed.data;
+}
+
+function toPairs(labels: readonly string[]): Record<string, string> {
+  const pairs = labels.map((text) => {
+    const at = text.indexOf("=");
+    if (at > 0) return [text.slice(0, at), text.slice(at + 1)] as const;
+    throw new ProblemError("invalid-request", {
+      detail: "label: must be k=v",
+      errors: [{ path: "label", message: "must be k=v" }],
+    });
+  });
+  return Object.fromEntries(pairs);
+}
+
+type Send = (index: number, bytes: Uint8Array) => Promise<void>;
+
+/** Sends the body on in whole chunks; rejects when one was not taken, or when the body ends too early or takes too long. */
+async function sendBody(body: IncomingMessage, send: Send): Promise<void> {
+  const pending: Promise<void>[] = [];
+  let chunk = Buffer.allocUnsafe(limits.chunkBytes);
+  let length = 0;
+  let index = 0;
+  const flush = async () => {
+    const sent = send(index++, chunk.subarray(0, length));
+    sent.catch(() => {}); // met when its turn comes
+    pending.push(sent);
+    chunk = Buffer.allocUnsafe(limits.chunkBytes);
+    length = 0;
+    if (pending.length >= limits.transferChunksInFlight) await pending.shift();
+  };
+  for await (const part of readParts(body)) {
+    for (let from = 0; from < part.length; ) {
+      const taken = part.copy(chunk, length, from);
+      from += taken;
+      length += taken;
+      if (length === chunk.length) await flush();
+    }
+  }
+  if (length > 0) await flush();
+  await Promise.all(pending);
+}
+
+async function* readParts(body: IncomingMessage): AsyncGenerator<Buffer, void, void> {
+  const late = setTimeout(() => body.destroy(new Error("nothing came")), limits.transferIdleMs);
+  try {
+    for await (const part of body.iterator({ destroyOnReturn: false })) {
+      yield part;
+      late.refresh();
+    }
+  } catch (error) {
+    throw new ProblemError("invalid-request", { detail: "the body ended before it was complete" }, { cause: error });
+  } finally {
+    clearTimeout(late);
+  }
+}
