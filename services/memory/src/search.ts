@@ -46,7 +46,7 @@ export interface Found {
 
 const foundMax = 200;
 const besideMax = 50;
-const matchesMax = 6_000;
+const matchesMax = 4_000;
 const termsMin = 2;
 const columnWeights = [2, 1, 0.3, 0.25] as const;
 
