@@ -18,8 +18,6 @@ import {
 
 /** A passage's row is the sequence of its message and its number in it: the same in every file made from the stream. */
 const passagesMax = 2 ** 18;
-/** Entries of one author, beyond which the name tells them apart no more. */
-const prolific = 2_000;
 
 /** Tables and indices. `tokenizer` is another one only where a bench compares. */
 export function createLayout(tokenizer = "porter unicode61 remove_diacritics 2"): string {
@@ -165,9 +163,6 @@ export function entryQueries(database: DatabaseSync) {
       )
         .all()
         .map((row) => String(row.author)),
-    isProlific: (author: string): boolean =>
-      one("SELECT 1 FROM entry WHERE author = ? AND superseded_by IS NULL LIMIT 1 OFFSET ?", author, prolific) !==
-      undefined,
     expired: (now: string, limit: number): { id: string; sequence: number }[] =>
       prepare(database, "SELECT id, sequence FROM entry WHERE expires_at <= ? LIMIT ?")
         .all(now, limit)

@@ -134,7 +134,6 @@ export function memoryHandlers({ store, shelves, sources, vectors, clock }: Hand
         near,
         now: clock.now(),
         authors: queries.authors(),
-        isProlific: queries.isProlific,
         leastTrust: trustLevels.indexOf(least),
       };
       const { named, mode, hits } = await search(request, options);

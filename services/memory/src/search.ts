@@ -15,7 +15,6 @@ export interface SearchOptions {
   read: Read;
   now: Date;
   authors: readonly string[];
-  isProlific?(author: string): boolean;
   /** The least trusted that may come out, as its place among the levels. */
   leastTrust: number;
   /** Rows that pass the filter and are near in meaning, the nearest first; null where nobody knows. */
@@ -47,12 +46,14 @@ export interface Found {
 
 const foundMax = 200;
 const besideMax = 50;
+const matchesMax = 4_000;
+const termsMin = 2;
 const columnWeights = [2, 1, 0.3, 0.25] as const;
 
 /** Answers the best passages, and what else the question was understood to name. */
 export async function search(query: Query, options: SearchOptions): Promise<Found> {
   const named = toNamed(query.q, options);
-  const match = toMatch(toTerms(query.q, options.stops), namesOf(named.author, options));
+  const match = toMatch(await affordable(toTerms(query.q, options.stops), options.read));
   const filter = toFilter({ ...query, leastTrust: options.leastTrust }, options.now.toISOString());
   filter.where.push("e.at <= ?");
   filter.values.push(options.now.toISOString());
@@ -67,9 +68,22 @@ export async function search(query: Query, options: SearchOptions): Promise<Foun
   return { named, mode: near ? "hybrid" : "lexical", hits: await describe(best, match, options.read) };
 }
 
-/** The names that are not looked for in the author column: whoever wrote thousands of entries is found by other words. */
-function namesOf(author: string | null, { isProlific }: SearchOptions): string[] {
-  return author !== null && isProlific?.(author) ? toTerms(author) : [];
+/**
+ * The rarest words first, as many as a search can afford: what it costs are the passages that match, and a word that is
+ * everywhere tells little. All of them in a memory of some thousand passages.
+ */
+async function affordable(terms: readonly string[], read: Read): Promise<string[]> {
+  const counts = await read(
+    `SELECT j.value AS term, (SELECT count(*) FROM passage_text WHERE passage_text MATCH '"' || j.value || '"') AS matches
+     FROM json_each(?) j ORDER BY matches`,
+    JSON.stringify(terms),
+  );
+  let left = matchesMax;
+  const rarest = counts.filter(({ matches }, place) => {
+    left -= Number(matches);
+    return left >= 0 || place < termsMin;
+  });
+  return rarest.map(({ term }) => String(term));
 }
 
 function toNamed(question: string, { authors, now }: SearchOptions): Named {

@@ -24,14 +24,9 @@ export function toTerms(question: string, stops: ReadonlySet<string> = stopWords
   return (telling.length > 0 ? telling : unique).slice(0, termsMax);
 }
 
-/** The terms as an FTS5 query, `names` only in titles and texts; null where there are none. */
-export function toMatch(terms: readonly string[], names: readonly string[] = []): string | null {
-  if (terms.length === 0) return null;
-  const quoted = (term: string) => `"${term.replaceAll('"', '""')}"`;
-  const onlyNames = terms.every((term) => names.includes(term));
-  return terms
-    .map((term) => (names.includes(term) && !onlyNames ? `{title body} : ${quoted(term)}` : quoted(term)))
-    .join(" OR ");
+/** The terms as an FTS5 query; null where there are none. */
+export function toMatch(terms: readonly string[]): string | null {
+  return terms.length === 0 ? null : terms.map((term) => `"${term.replaceAll('"', '""')}"`).join(" OR ");
 }
 
 /** The one author whom a question names, by full name or by one part of it; null where it is nobody or several. */
