@@ -1,6 +1,7 @@
 // `./aether bench [names…]`: measures Aether beside the raw primitives in the same run and prints the ratios. Not a test:
 // nothing fails here. docs/benchmarks.md keeps figures and explains what misses its aim.
 import { benchDecide } from "./decide.ts";
+import { benchEvents } from "./events.ts";
 import { benchFirstLine } from "./first-line.ts";
 import { benchGet } from "./get.ts";
 import { benchList } from "./list.ts";
@@ -8,6 +9,7 @@ import { benchLogs } from "./logs.ts";
 import type { Figure } from "./measure.ts";
 import { benchMemory } from "./memory.ts";
 import { benchNoop } from "./noop.ts";
+import { benchObserve } from "./observe.ts";
 import { benchSubmit } from "./submit.ts";
 
 const benches: Record<string, () => Promise<Figure[]>> = {
@@ -18,6 +20,8 @@ const benches: Record<string, () => Promise<Figure[]>> = {
   noop: benchNoop,
   list: benchList,
   decide: benchDecide,
+  events: benchEvents,
+  observe: benchObserve,
   memory: benchMemory,
 };
 
