@@ -2,6 +2,7 @@
 // nothing fails here. docs/benchmarks.md keeps figures and explains what misses its aim.
 import { benchArtifacts } from "./artifacts.ts";
 import { benchDecide } from "./decide.ts";
+import { benchEvents } from "./events.ts";
 import { benchFirstLine } from "./first-line.ts";
 import { benchGet } from "./get.ts";
 import { benchList } from "./list.ts";
@@ -10,6 +11,7 @@ import type { Figure } from "./measure.ts";
 import { benchMemory } from "./memory.ts";
 import { benchMemorySearch } from "./memory-search.ts";
 import { benchNoop } from "./noop.ts";
+import { benchObserve } from "./observe.ts";
 import { benchRetrieval } from "./retrieval.ts";
 import { benchSubmit } from "./submit.ts";
 
@@ -22,6 +24,8 @@ const benches: Record<string, () => Promise<Figure[]>> = {
   list: benchList,
   decide: benchDecide,
   artifacts: benchArtifacts,
+  events: benchEvents,
+  observe: benchObserve,
   memory: benchMemory,
   retrieval: benchRetrieval,
   "memory-search": benchMemorySearch,

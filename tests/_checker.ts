@@ -3,7 +3,7 @@
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { startTail } from "@aether/bus";
-import { isTerminal, type JobState, type LogFrame } from "@aether/contracts";
+import { type CloudEvent, isTerminal, type JobState, type LogFrame } from "@aether/contracts";
 import { groupPath } from "@aether/sandbox";
 import type { Aether } from "./_aether.ts";
 
@@ -165,7 +165,13 @@ export async function jobFaults(
   if (!job) return ["it is in no record"];
   if (!isTerminal(job.state)) return [`it is still ${job.state}`];
   const frames = await readFrames(aether, id);
-  const faults = [...attemptFaults(job, witness), ...frameFaults(job, frames), ...lineFaults(job, frames)];
+  const events = await readEvents(aether, id);
+  const faults = [
+    ...attemptFaults(job, witness),
+    ...frameFaults(job, frames),
+    ...lineFaults(job, frames),
+    ...eventFaults(job, events),
+  ];
   if (live && JSON.stringify(live) !== JSON.stringify(frames))
     faults.push(`its follower was given ${live.length} other frames than the ${frames.length} that are kept`);
   return faults;
@@ -176,6 +182,23 @@ export async function readFrames(aether: Aether, id: string): Promise<LogFrame[]
   const frames: LogFrame[] = [];
   for await (const frame of aether.client.jobs.logs(id, { follow: true })) frames.push(frame);
   return frames;
+}
+
+async function readEvents(aether: Aether, id: string): Promise<CloudEvent[]> {
+  const events: CloudEvent[] = [];
+  for await (const batch of aether.client.events.read({ job_id: id, source: "/system/jobs" })) events.push(...batch);
+  return events;
+}
+
+/** Each transition has its event, in order and once: an event's id names the revision that the next transition came after. */
+function eventFaults({ transitions }: SeenJob, events: CloudEvent[]): string[] {
+  const states = transitions.map(({ to }) => to).join(" ");
+  const told = events.map(({ data }) => Object(data).state).join(" ");
+  if (states !== told) return [`its record went ${states}, its events say ${told}`];
+  const revisions = transitions.slice(1).map(({ after }) => `KV_jobs:${after}`);
+  return revisions.every((id, index) => events[index]?.id === id)
+    ? []
+    : ["its events name other revisions than its record"];
 }
 
 function attemptFaults(job: SeenJob, witness: Witness): string[] {

@@ -7,6 +7,7 @@ describeFaults("killed", [
   kill(["jobs"]),
   kill(["jobs", "jobs2"]),
   kill(["policy"]),
+  kill(["events"]),
   kill(["warden"]),
   kill(["nats"]),
   kill(["worker"], false),
