@@ -9,7 +9,6 @@ export {
   downloadArtifact,
   getArtifact,
   listArtifacts,
-  MediaType,
   readChunk,
   registerArtifact,
   Sha256,
@@ -30,10 +29,12 @@ export {
 export { Envelope, Principal, principalName } from "./envelope.ts";
 export { type Example, examples, problemExample } from "./examples.ts";
 export { ApprovalId, ArtifactId, AuditId, createId, IntentId, JobId, RequestId } from "./ids.ts";
+export { checkAttempt, describeArtifact, giveOutput, takeInput } from "./job-artifacts.ts";
 export {
   getJob,
   isTerminal,
   Job,
+  JobArtifact,
   JobAttempt,
   JobEnforced,
   JobList,
@@ -59,6 +60,7 @@ export {
   LogStream,
   type TruncatedReason,
 } from "./logs.ts";
+export { MediaType } from "./media-type.ts";
 export { createOpenApi } from "./openapi.ts";
 export { operations, type ServiceName, services } from "./operations.ts";
 export {

@@ -12,6 +12,7 @@ import {
   uploadArtifact,
 } from "./artifacts.ts";
 import type { Operation } from "./define.ts";
+import { checkAttempt, describeArtifact, giveOutput, takeInput } from "./job-artifacts.ts";
 import { getJob, killJob, listJobs, readLogs, stopJob, submitJob } from "./jobs.ts";
 import { checkPolicy, decide, listAudit, verifyAudit } from "./policy.ts";
 import { healthOperation } from "./system.ts";
@@ -29,6 +30,7 @@ export const services = {
     renewWorker,
     reportAttempt,
     appendLog,
+    checkAttempt,
     healthOperation("jobs"),
   ],
   artifacts: [
@@ -42,6 +44,9 @@ export const services = {
     closeTransfer,
     listArtifacts,
     deleteArtifact,
+    describeArtifact,
+    takeInput,
+    giveOutput,
     healthOperation("artifacts"),
   ],
   policy: [decide, checkPolicy, listAudit, verifyAudit, healthOperation("policy")],

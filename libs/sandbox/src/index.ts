@@ -8,6 +8,7 @@ export {
   type Enforced,
   type Exit,
   type Problem,
+  type Room,
   type Sandbox,
   type SandboxSpec,
   SandboxUnavailable,

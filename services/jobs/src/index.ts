@@ -54,7 +54,7 @@ export async function startJobs(
       description: "Records, placement, leases and logs of jobs",
       idempotency: true,
       handlers: [
-        ...jobHandlers({ store, index, leases, logs, waiters, clock, requireSpace: space.require }),
+        ...jobHandlers({ bus, store, index, leases, logs, waiters, clock, requireSpace: space.require }),
         ...workerHandlers({
           bus,
           store,
