@@ -57,6 +57,13 @@ function printJob(out: Output, job: Job, audit: AuditRecord[] | null): void {
       ]),
     );
   }
+  if (job.artifacts.length > 0) {
+    section(out, "Artifacts");
+    printFields(
+      out,
+      job.artifacts.map(({ id, path, size_bytes }) => [id, `${path}  ${formatBytes(size_bytes)}`]),
+    );
+  }
   section(out, "Audit");
   if (audit) printAudit(out, audit, { indent: "  " });
   else out.line("  you may not read the audit log");
