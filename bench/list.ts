@@ -12,7 +12,7 @@ export async function benchList(): Promise<Figure[]> {
   const spec = JobSpec.parse({ command: ["true"], pool: "bench" });
   const make = () => {
     const job = accept(
-      { id: createId("job"), owner: "user:0", spec, digest: "", intentId: null, policyVersion: null },
+      { id: createId("job"), owner: "user:0", spec, digest: "", intentId: null, inputs: [], policyVersion: null },
       new Date(),
     );
     return bucket.create(job.id, { ...job, state: "succeeded", ended_at: job.created_at });

@@ -131,6 +131,23 @@ const requests: Record<string, BadRequest> = {
   "a pool with wildcards": spec({ pool: "a.>" }),
   "an intent that is none": spec({ intent_id: "int_1" }),
 
+  // Specs: inputs and outputs.
+  "an input that is no artifact": spec({ inputs: [{ artifact: "x", path: "/inputs/a" }] }),
+  "an input that is not there": spec({ inputs: [{ artifact: createId("art"), path: "/inputs/a" }] }),
+  "an input that climbs out": spec({ inputs: [{ artifact: createId("art"), path: "/inputs/../etc/passwd" }] }),
+  "an input elsewhere": spec({ inputs: [{ artifact: createId("art"), path: "/outputs/a" }] }),
+  "an input that is a folder": spec({ inputs: [{ artifact: createId("art"), path: "/workspace" }] }),
+  "an archive under /inputs": spec({ inputs: [{ artifact: createId("art"), path: "/inputs/a", unpack: true }] }),
+  "two inputs in one place": spec({
+    inputs: [
+      { artifact: createId("art"), path: "/inputs/a" },
+      { artifact: createId("art"), path: "/inputs/a" },
+    ],
+  }),
+  "an output that climbs out": spec({ outputs: [{ path: "../../etc/*" }] }),
+  "an output elsewhere": spec({ outputs: [{ path: "/etc/*" }] }),
+  "an output of a type that is none": spec({ outputs: [{ path: "a", type: "text" }] }),
+
   // Queries, ids and routes.
   "a wait that is too long": post("/v0/jobs?wait=1h", valid),
   "a wait that is no duration": post("/v0/jobs?wait=soon", valid),

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Values } from "./command.ts";
 import { parseCommand } from "./command.ts";
+import { parseInput } from "./job-inputs.ts";
 import { specOptions, toJobSpec } from "./job-spec.ts";
 
 const command = {
@@ -61,5 +62,20 @@ describe("the spec of a job", () => {
         ["toString", "y"],
       ]),
     );
+  });
+});
+
+describe("an input", () => {
+  it.each([
+    ["./file:/inputs/a", "./file", "/inputs/a"],
+    ["art_01kas4f8m2d6f8h0k2n4q6s8v0:/workspace/a", "art_01kas4f8m2d6f8h0k2n4q6s8v0", "/workspace/a"],
+    ["a:b:/inputs/c", "a:b", "/inputs/c"],
+    ["./dir:/workspace", "./dir", "/workspace"],
+  ])("%s is %s at %s", (text, source, destination) => {
+    expect(parseInput(text)).toEqual({ source, destination });
+  });
+
+  it.each(["file", "file:", "file:inputs/a", "file:/etc/passwd", ":/inputs/a"])("%s is none", (text) => {
+    expect(() => parseInput(text)).toThrow(/is not SOURCE/);
   });
 });

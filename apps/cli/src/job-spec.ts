@@ -32,6 +32,12 @@ export const specOptions = {
   retry: { type: "text", value: "N", about: "Run it up to N times until it succeeds" },
   priority: { type: "text", value: "N", about: about(JobSpec.shape.priority) },
   pool: { type: "text", value: "NAME", about: "Workers that may run it" },
+  input: {
+    type: "list",
+    value: "FROM:PATH",
+    about: "What the command finds at PATH: an artifact, or a file or folder of this machine",
+  },
+  output: { type: "list", value: "GLOB", about: "Files to keep when it ends; all in /outputs where none is named" },
   label: { type: "list", short: "l", value: "K=V", about: "Label to find it by" },
   name: { type: "text", value: "NAME", about: "Name to know it by" },
   intent: { type: "text", value: "ID", about: "Intent that it belongs to" },
@@ -48,6 +54,8 @@ const optionOfField: readonly (readonly [string, string])[] = [
   ["queue_timeout", "--queue-timeout"],
   ["timeout", "--timeout"],
   ["grace", "--stop-timeout"],
+  ["inputs", "--input"],
+  ["outputs", "--output"],
   ["env", "--env"],
   ["working_dir", "--workdir"],
   ["retry", "--retry"],
@@ -64,17 +72,20 @@ export interface SpecInput {
   values: Values<typeof specOptions>;
   command: readonly string[];
   stdin: string | null;
+  inputs?: JobSpecInput["inputs"];
   /** Where `--env K` takes its value. */
   env: Readonly<Record<string, string | undefined>>;
 }
 
 /** Makes the spec; throws UsageError for what the contracts would refuse. */
-export function toJobSpec({ values, command, stdin, env }: SpecInput): JobSpecInput {
+export function toJobSpec({ values, command, stdin, inputs, env }: SpecInput): JobSpecInput {
   const { retry } = values;
   const spec = withoutUndefined({
     command: [...command],
     stdin: stdin ?? undefined,
     env: toEnv(values.env, env),
+    inputs,
+    outputs: values.output.length > 0 ? values.output.map((path) => ({ path })) : undefined,
     working_dir: values.workdir,
     resources: withoutUndefined({
       memory: values.memory,

@@ -22,26 +22,36 @@ export interface Described {
   labels?: Readonly<Record<string, string>>;
 }
 
-/** Stores a file as an artifact; `-` is standard input. */
-export function upload(
-  client: Client,
-  terminal: Terminal,
-  source: { file: string; stdin: NodeJS.ReadStream },
-  described: Described,
-): Promise<Artifact> {
+/** A file of this machine, standard input, or bytes as they are made. */
+export type Source = { file: string } | { stdin: NodeJS.ReadStream } | { bytes: AsyncIterable<Uint8Array> };
+
+/** `-` as standard input, anything else as a file. */
+export function sourceOf(operand: string, stdin: NodeJS.ReadStream): Source {
+  return operand === "-" ? { stdin } : { file: operand };
+}
+
+/** Stores bytes as an artifact. */
+export function upload(client: Client, terminal: Terminal, source: Source, described: Described): Promise<Artifact> {
   return untilInterrupted(async (signal) => {
-    const { file } = source;
-    const found = file === "-" ? null : await stat(file);
-    if (found && !found.isFile()) throw new Failure(`${file} is not a file`, { exitCode: exitCodes.usage });
-    const bytes = found === null ? source.stdin : createReadStream(file, { highWaterMark: 256 * 1024 });
-    const { name = found === null ? "stdin" : path.basename(file), type = typeOf(name), jobId, labels } = described;
-    return client.artifacts.put(withProgress(terminal, bytes, `storing ${name}`, found?.size ?? null), {
+    const { bytes, sizeBytes, ownName } = await openSource(source);
+    const { name = ownName, type = typeOf(name), jobId, labels } = described;
+    return client.artifacts.put(withProgress(terminal, bytes, `storing ${name}`, sizeBytes), {
       ...{ name, type, signal },
       ...(jobId !== undefined && { jobId }),
       ...(labels && { labels }),
-      ...(found && { sizeBytes: found.size }),
+      ...(sizeBytes !== null && { sizeBytes }),
     });
   });
+}
+
+async function openSource(source: Source) {
+  if ("stdin" in source) return { bytes: source.stdin, sizeBytes: null, ownName: "stdin" };
+  if ("bytes" in source) return { bytes: source.bytes, sizeBytes: null, ownName: "bytes" };
+  const { file } = source;
+  const found = await stat(file);
+  if (!found.isFile()) throw new Failure(`${file} is not a file`, { exitCode: exitCodes.usage });
+  const bytes = createReadStream(file, { highWaterMark: 256 * 1024 });
+  return { bytes, sizeBytes: found.size, ownName: path.basename(file) };
 }
 
 /** Writes an artifact's bytes to a file, which is there as a whole or not at all; `-` is standard output. */

@@ -5,6 +5,7 @@ import { z } from "zod";
 import { defineOperation } from "./define.ts";
 import { ArtifactId, IntentId, JobId } from "./ids.ts";
 import { limits } from "./limits.ts";
+import { MediaType } from "./media-type.ts";
 import { Labels } from "./spec.ts";
 
 const encoder = new TextEncoder();
@@ -17,11 +18,6 @@ export const ArtifactName = z
   .refine((name) => encoder.encode(name).length <= limits.artifactNameBytes, "must be at most 255 bytes")
   .refine((name) => name.isWellFormed() && !unfit.test(name), "must hold no slash and no control character")
   .refine((name) => name !== "." && name !== "..", "must be a name");
-
-const token = "[a-z0-9][a-z0-9!#$&^_.+-]{0,62}";
-export const MediaType = z
-  .string()
-  .regex(new RegExp(`^${token}/${token}$`), "must be a media type such as text/plain, in lower case");
 
 export const Sha256 = z.string().regex(/^[0-9a-f]{64}$/, "must be a SHA-256 in lower-case hexadecimal");
 
@@ -134,7 +130,7 @@ export const sendChunk = defineOperation({
   bytes: "request",
   problems: ["conflict", "too-large", "artifacts-full"],
   access: fenced,
-  callers: ["gateway"],
+  callers: ["gateway", "worker"],
   retry: "safe",
   timeoutMs: limits.transferStepMs,
 });
@@ -147,7 +143,7 @@ export const commitUpload = defineOperation({
   reply: Artifact,
   problems: ["conflict", "digest-mismatch", "artifacts-full"],
   access: fenced,
-  callers: ["gateway"],
+  callers: ["gateway", "worker"],
   retry: "with-key",
   timeoutMs: 2 * limits.transferStepMs,
 });
@@ -192,7 +188,7 @@ export const readChunk = defineOperation({
   bytes: "reply",
   problems: ["conflict"],
   access: fenced,
-  callers: ["gateway"],
+  callers: ["gateway", "worker"],
   retry: "safe",
   timeoutMs: limits.transferReadMs,
 });
@@ -205,7 +201,7 @@ export const closeTransfer = defineOperation({
   reply: z.object({}),
   problems: [],
   access: fenced,
-  callers: ["gateway"],
+  callers: ["gateway", "worker"],
   retry: "safe",
   timeoutMs: limits.transferStepMs,
 });

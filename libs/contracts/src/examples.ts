@@ -25,6 +25,8 @@ const spec: Job["spec"] = {
   env: {},
   working_dir: "/workspace",
   stdin: null,
+  inputs: [],
+  outputs: null,
   resources: { memory: "256MiB", cpus: 1, pids: 256, disk: "1GiB", io: { read_bps: null, write_bps: null } },
   network: { mode: "none" },
   sandbox: { driver: "auto" },

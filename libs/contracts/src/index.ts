@@ -9,7 +9,6 @@ export {
   downloadArtifact,
   getArtifact,
   listArtifacts,
-  MediaType,
   readChunk,
   registerArtifact,
   Sha256,
@@ -40,10 +39,12 @@ export {
 } from "./events.ts";
 export { type Example, examples, problemExample } from "./examples.ts";
 export { ApprovalId, ArtifactId, AuditId, createId, EntryId, IntentId, JobId, RequestId } from "./ids.ts";
+export { checkAttempt, describeArtifact, giveOutput, takeInput } from "./job-artifacts.ts";
 export {
   getJob,
   isTerminal,
   Job,
+  JobArtifact,
   JobAttempt,
   JobEnforced,
   JobList,
@@ -69,6 +70,7 @@ export {
   LogStream,
   type TruncatedReason,
 } from "./logs.ts";
+export { MediaType } from "./media-type.ts";
 export {
   addEntry,
   Citation,

@@ -1,7 +1,7 @@
 // The jobs service: the record of a job, its states, and the operations that people and agents call.
 import { z } from "zod";
 import { defineOperation } from "./define.ts";
-import { ApprovalId, IntentId, JobId } from "./ids.ts";
+import { ApprovalId, ArtifactId, IntentId, JobId } from "./ids.ts";
 import { limits } from "./limits.ts";
 import { LogPage, LogQuery, LogReadRequest } from "./logs.ts";
 import { JobSpec } from "./spec.ts";
@@ -50,6 +50,7 @@ export const JobReason = z.enum([
   "signal",
   "oom_killed",
   "output_limit",
+  "output_lost",
   "lease_expired",
   "worker_lost",
   "start_failed",
@@ -97,6 +98,15 @@ export const JobAttempt = z.object({
 });
 export type JobAttempt = z.infer<typeof JobAttempt>;
 
+/** A file that the job left, as the artifact that it became. */
+export const JobArtifact = z.object({
+  id: ArtifactId,
+  path: z.string().describe("Where the job had it"),
+  size_bytes: z.int(),
+  sha256: z.string(),
+});
+export type JobArtifact = z.infer<typeof JobArtifact>;
+
 /** The record as `GET /v0/jobs/{id}` answers it. What is not known yet is null, never absent. */
 export const Job = z.object({
   id: JobId,
@@ -129,7 +139,7 @@ export const Job = z.object({
   enforced: JobEnforced.nullable(),
   logs: z.object({ last_seq: z.int(), bytes: z.int(), truncated: z.boolean() }),
   attempts: z.array(JobAttempt),
-  artifacts: z.array(z.string()),
+  artifacts: z.array(JobArtifact).describe("What the last attempt left"),
   revision: z.int(),
 });
 export type Job = z.infer<typeof Job>;

@@ -57,6 +57,11 @@ export const limits = {
   artifactsPerJobBytes: 16 * GIB,
   artifactsShareOfStore: 0.8,
   artifactNameBytes: 255,
+  jobInputs: 64,
+  jobOutputRules: 32,
+  jobOutputs: 256,
+  /** How long outputs are tried to be stored while nobody takes them. */
+  outputsPatienceMs: 5 * MINUTE,
   transferMs: 10 * MINUTE,
   transferIdleMs: MINUTE,
   /** A service that died in the middle answers nothing: longer than a step takes, and not much longer. */

@@ -13,6 +13,7 @@ import {
 } from "./artifacts.ts";
 import type { Operation } from "./define.ts";
 import { emitEvent, readEvents } from "./events.ts";
+import { checkAttempt, describeArtifact, giveOutput, takeInput } from "./job-artifacts.ts";
 import { getJob, killJob, listJobs, readLogs, stopJob, submitJob } from "./jobs.ts";
 import { addEntry, forgetEntry, getEntry, listEntries, searchMemory } from "./memory.ts";
 import { checkPolicy, decide, listAudit, verifyAudit } from "./policy.ts";
@@ -31,6 +32,7 @@ export const services = {
     renewWorker,
     reportAttempt,
     appendLog,
+    checkAttempt,
     healthOperation("jobs"),
     metricsOperation("jobs"),
   ],
@@ -45,6 +47,9 @@ export const services = {
     closeTransfer,
     listArtifacts,
     deleteArtifact,
+    describeArtifact,
+    takeInput,
+    giveOutput,
     healthOperation("artifacts"),
     metricsOperation("artifacts"),
   ],

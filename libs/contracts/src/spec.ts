@@ -1,7 +1,8 @@
 // The job spec: what a submitter says, and the same with every default filled in.
 import { z } from "zod";
-import { IntentId } from "./ids.ts";
+import { ArtifactId, IntentId } from "./ids.ts";
 import { limits } from "./limits.ts";
+import { MediaType } from "./media-type.ts";
 import { durationSchema, formatDuration, sizeSchema } from "./units.ts";
 
 const encoder = new TextEncoder();
@@ -14,6 +15,38 @@ const workingDir = text
   .max(4096)
   .refine((path) => /^\/(workspace|outputs|tmp)(\/[^/]+)*$/.test(path), "must be under /workspace, /outputs or /tmp")
   .refine((path) => !path.split("/").some((part) => part === "." || part === ".."), "must not contain . or ..");
+
+const isPlain = (path: string) =>
+  path.split("/").every((part, i) => (i === 0) === (part === "") && part !== "." && part !== "..");
+
+const Input = z
+  .strictObject({
+    artifact: ArtifactId.describe("The artifact; its submitter must be allowed to read it"),
+    path: text
+      .max(4096)
+      .refine(
+        (path) => /^\/(inputs\/|workspace(\/|$))/.test(path) && isPlain(path),
+        "must be under /inputs or /workspace, without . or ..",
+      )
+      .describe("Where it is put: read-only under /inputs, as the job's own file under /workspace"),
+    unpack: z.boolean().default(false).describe("It is a tar archive, unpacked into the folder `path` of /workspace"),
+  })
+  .refine(({ path, unpack }) => (unpack ? /^\/workspace(\/|$)/.test(path) : path !== "/workspace"), {
+    path: ["path"],
+    message: "must be a folder of /workspace with unpack, and a file without",
+  });
+
+const Output = z.strictObject({
+  path: text
+    .min(1)
+    .max(4096)
+    .refine(
+      (path) => /^(?!\/)|^\/(workspace|outputs)\//.test(path) && !path.split("/").includes(".."),
+      "must be under /workspace or /outputs, or relative to /workspace",
+    )
+    .describe("Which files, as a glob: `*` within a folder, `**` through folders"),
+  type: MediaType.default("application/octet-stream").describe("Their media type"),
+});
 
 const command = z
   .array(text)
@@ -61,6 +94,21 @@ export const JobSpec = z.strictObject({
     .nullable()
     .default(null)
     .describe("Standard input, as text"),
+  inputs: z
+    .array(Input)
+    .max(limits.jobInputs)
+    .refine(
+      (inputs) => new Set(inputs.map(({ path }) => path)).size === inputs.length,
+      "must have a path of its own each",
+    )
+    .default([])
+    .describe("Artifacts that the command finds as files; they count as part of `disk`"),
+  outputs: z
+    .array(Output)
+    .max(limits.jobOutputRules)
+    .nullable()
+    .default(null)
+    .describe("Files that become artifacts when it ends; absent: all in /outputs"),
   resources: z
     .strictObject({
       cpus: z.number().min(limits.cpusMin).max(limits.cpusMax).optional().describe("Cores; fractions allowed"),

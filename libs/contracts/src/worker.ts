@@ -3,8 +3,8 @@
 // the incarnation and the attempt's secret. So a policy that is down never ends a running job by starving its lease.
 import { z } from "zod";
 import { defineOperation } from "./define.ts";
-import { IntentId, JobId } from "./ids.ts";
-import { JobEnforced, JobState, JobUsage } from "./jobs.ts";
+import { ArtifactId, IntentId, JobId } from "./ids.ts";
+import { JobArtifact, JobEnforced, JobState, JobUsage } from "./jobs.ts";
 import { limits } from "./limits.ts";
 import { LogBatch } from "./logs.ts";
 import { JobSpec } from "./spec.ts";
@@ -32,6 +32,8 @@ export const Claim = z.object({
   /** The trace that the submit belongs to. */
   traceparent: z.string().nullish(),
   spec: JobSpec,
+  /** The digests of the inputs, as they were when the job was submitted. */
+  inputs: z.array(z.object({ artifact: ArtifactId, sha256: z.string(), size_bytes: z.int() })),
   /** Where the log goes on: seq and bytes that earlier attempts have used, and what the job may use. */
   log: z.object({ last_seq: z.int(), bytes: z.int(), max_bytes: z.int() }),
 });
@@ -108,11 +110,17 @@ export const AttemptEvent = z.discriminatedUnion("event", [
     runtime_ms: z.int(),
     usage: JobUsage,
     logs: z.strictObject({ last_seq: z.int(), bytes: z.int(), truncated: z.boolean() }),
+    /** The outputs that are stored, and what is wrong where these are not all. */
+    artifacts: z.array(JobArtifact).max(limits.jobOutputs).default([]),
+    outputs: z
+      .strictObject({ fault: z.enum(["output_limit", "output_lost"]), message: z.string().max(2000) })
+      .nullable()
+      .default(null),
   }),
   /** It was never released: a typed refusal, or an error that another try may not have. */
   z.strictObject({
     event: z.literal("refused"),
-    reason: z.enum(["sandbox_unavailable", "start_failed"]),
+    reason: z.enum(["sandbox_unavailable", "input_missing", "start_failed"]),
     message: z.string().max(2000),
   }),
   /** The deadline at the warden passed while the worker lives: the tree was ended. */

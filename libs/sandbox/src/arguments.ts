@@ -45,7 +45,8 @@ export function sandboxArguments(
 }
 
 function bindDisk(disk: Disk): string[] {
-  return ["--bind", disk.workspace, "/workspace", "--bind", disk.outputs, "/outputs"];
+  const writable = ["--bind", disk.workspace, "/workspace", "--bind", disk.outputs, "/outputs"];
+  return [...writable, "--ro-bind", disk.inputs, "/inputs"];
 }
 
 /** Without root there is no disk to mount: one tmpfs holds both folders, so that they share its size. */

@@ -18,13 +18,22 @@ import { text } from "node:stream/consumers";
 import { setTimeout as delay } from "node:timers/promises";
 import { sandboxArguments } from "./arguments.ts";
 import type { Disk } from "./disk.ts";
-import { type Driver, type Exit, type Problem, type Sandbox, type SandboxSpec, SandboxUnavailable } from "./driver.ts";
+import {
+  type Driver,
+  type Exit,
+  type Problem,
+  type Room,
+  type Sandbox,
+  type SandboxSpec,
+  SandboxUnavailable,
+} from "./driver.ts";
 import { toExit } from "./exit.ts";
 import { explain } from "./explain.ts";
 import type { Group } from "./group.ts";
 import { type BubblewrapOptions, DEFAULT_DISK_BYTES, type Host, openHost } from "./host.ts";
 import { emptyGroup, isGroupEmpty, killGroup } from "./kill.ts";
 import { type Launched, launch } from "./launch.ts";
+import { createRoom } from "./tool.ts";
 
 /** bwrap itself and the sandbox's init count in its cgroup. */
 const OWN_PROCESSES = 2;
@@ -88,6 +97,8 @@ async function prepareSandbox(host: Host, spec: SandboxSpec, onEnded: () => void
     parts.disk = (await host.root?.disks.acquire(spec.limits.diskBytes, parts.uid ?? 0)) ?? null;
     const group = makeGroup(host, spec, parts.disk);
     parts.group = group;
+    const room = roomOf(host, { ...parts, group });
+    await fill(spec, room);
     const launched = await launch({
       ...{ bwrap: host.bwrap, seccomp: host.seccomp, uid: parts.uid, command: spec.command, stdin: spec.stdin },
       arguments: sandboxArguments(spec, { ...host, disk: parts.disk }),
@@ -95,7 +106,7 @@ async function prepareSandbox(host: Host, spec: SandboxSpec, onEnded: () => void
     parts.launched = launched;
     await group.join(launched.pid);
     if (!(await launched.build())) throw await buildError(launched, group);
-    return createSandbox(spec, { ...parts, group, launched }, async () => {
+    return createSandbox(spec, { ...parts, group, launched, room }, async () => {
       await endSandbox(host, parts);
       onEnded();
     });
@@ -103,6 +114,17 @@ async function prepareSandbox(host: Host, spec: SandboxSpec, onEnded: () => void
     await endSandbox(host, parts);
     throw error;
   }
+}
+
+function roomOf(host: Host, { uid, disk, group }: Parts & { group: Group }): Room | null {
+  return uid === null || disk === null ? null : createRoom({ ...host, uid, disk, group });
+}
+
+async function fill(spec: SandboxSpec, room: Room | null): Promise<void> {
+  if (!spec.fill) return;
+  if (room) return spec.fill(room);
+  const cause = "Inputs need a disk of their own, which an ordinary user cannot mount.";
+  throw new SandboxUnavailable([{ cause, mend: "Run Aether as root, or submit the job without inputs." }]);
 }
 
 function makeGroup(host: Host, spec: SandboxSpec, disk: Disk | null): Group {
@@ -123,7 +145,7 @@ async function buildError(launched: Launched, group: Group): Promise<Error> {
 
 function createSandbox(
   spec: SandboxSpec,
-  parts: Parts & { group: Group; launched: Launched },
+  parts: Parts & { group: Group; launched: Launched; room: Room | null },
   end: () => Promise<void>,
 ): Sandbox {
   const { group, launched, disk } = parts;
@@ -136,6 +158,7 @@ function createSandbox(
   });
   return {
     id: spec.id,
+    room: parts.room,
     enforced: { ...group.enforced, disk: disk ? "loop" : "tmpfs" },
     stdout: launched.stdout,
     stderr: launched.stderr,

@@ -2,14 +2,15 @@
 // for, formatted as ext4 and mounted through a loop device; as formatting and mounting cost some 25 ms, a few of the
 // default size are kept ready and used again.
 //
-// A disk goes back to the pool only when its tree is empty and its two folders could be removed and made anew; whatever
+// A disk goes back to the pool only when its tree is empty and its folders could be removed and made anew; whatever
 // grew, holds many files, or resists is unmounted and its image deleted instead. Mount points lie under /run, because the
 // job's uid must be able to pass through their parents; the images lie in the state folder, which only root may enter.
 //
 //   <stateDir>/disks/<incarnation>/<n>.img    0600 root
 //   <mountDir>/<n>/workspace, outputs         0700, the job's uid
+//   <mountDir>/<n>/inputs                     0755, root: the job may read it
 import { execFile } from "node:child_process";
-import { chownSync, lstatSync, mkdirSync, readFileSync, rmdirSync, statfsSync, statSync } from "node:fs";
+import { chmodSync, chownSync, lstatSync, mkdirSync, readFileSync, rmdirSync, statfsSync, statSync } from "node:fs";
 import { open, rm, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -30,12 +31,14 @@ const MAX_READY = 32;
 const UNMOUNT_ATTEMPTS = 20;
 const TOOL_TIMEOUT_MS = 60_000;
 const toolEnvironment = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin" };
-const folders = ["workspace", "outputs"] as const;
+const folders = ["workspace", "outputs", "inputs"] as const;
 
 /** One mounted disk, held by one sandbox. */
 export interface Disk {
   readonly workspace: string;
   readonly outputs: string;
+  /** Filled before the sandbox is built; read-only inside. */
+  readonly inputs: string;
   readonly device: Device;
   /** What was read from and written to the device since the disk was acquired. */
   io(): { ioReadBytes: number; ioWriteBytes: number };
@@ -58,7 +61,7 @@ export interface DiskOptions {
   log: (message: string, fields: Record<string, unknown>) => void;
 }
 
-/** An image that is formatted and mounted, with its two folders empty. */
+/** An image that is formatted and mounted, with its folders empty. */
 interface Mounted {
   image: string;
   mountPoint: string;
@@ -134,12 +137,14 @@ export function startDisks(options: DiskOptions): Disks {
 }
 
 function handOut(disk: Mounted, uid: number, release: () => Promise<void>): Disk {
-  const [workspace, outputs] = folders.map((name) => join(disk.mountPoint, name)) as [string, string];
+  const [workspace, outputs, inputs] = folders.map((name) => join(disk.mountPoint, name)) as [string, string, string];
   for (const folder of [workspace, outputs]) chownSync(folder, uid, uid);
+  chmodSync(inputs, 0o755);
   const before = readIo(disk.device);
   return {
     workspace,
     outputs,
+    inputs,
     device: disk.device,
     io: () => {
       const now = readIo(disk.device);

@@ -19,6 +19,8 @@ export interface SandboxSpec {
   workingDir: string;
   /** Given to the command's standard input, then closed; null is an empty input. */
   stdin: Uint8Array | null;
+  /** Puts files on its disk before anything of it runs; what it throws, `prepare` throws. Needs a disk, so root. */
+  fill?(room: Room): Promise<void>;
   limits: {
     /** Cores; fractions allowed. */
     cpus: number;
@@ -29,6 +31,33 @@ export interface SandboxSpec {
     readBps: number | null;
     writeBps: number | null;
   };
+}
+
+/** The disk of a sandbox whose command does not run: not yet, or not any more. */
+export interface Room {
+  /** Who owns what the command may change. */
+  readonly uid: number;
+  /** On the host: what is /inputs, /workspace and /outputs inside. */
+  readonly inputs: string;
+  readonly workspace: string;
+  readonly outputs: string;
+  /**
+   * Runs a tool of the host's /usr, confined as the command is and as its uid, with its folders where the command has them.
+   * It may write to them only with `writes`.
+   */
+  run(command: readonly string[], options?: ToolOptions): Tool;
+}
+
+export interface ToolOptions {
+  stdin?: AsyncIterable<Uint8Array>;
+  writes?: boolean;
+}
+
+/** A tool that runs in a room. */
+export interface Tool {
+  readonly stdout: Readable;
+  /** Settles when it has ended well; rejects, with what it printed, when it has not. */
+  readonly ended: Promise<void>;
 }
 
 /** By which mechanism each limit holds ("cgroup1", "cgroup2", "loop", "tmpfs"), "none" where it does not hold. */
@@ -74,6 +103,8 @@ export interface Sandbox extends AsyncDisposable {
   /** Resolves true when no process is left in the tree, false after `timeoutMs` (unkillable). */
   empty(timeoutMs: number): Promise<boolean>;
   usage(): Promise<Usage>;
+  /** Its disk, for tools, once its tree is empty; null where it has none. They are in its tree: `kill` ends them. */
+  readonly room: Room | null;
   /** Kills what still runs, waits until the tree is empty, and removes cgroup, mounts, disk and folders. */
   [Symbol.asyncDispose](): Promise<void>;
 }

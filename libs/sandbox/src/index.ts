@@ -9,6 +9,7 @@ export {
   type Exit,
   NoRoom,
   type Problem,
+  type Room,
   type Sandbox,
   type SandboxSpec,
   SandboxUnavailable,

@@ -97,7 +97,7 @@ export function artifactHandlers(parts: HandlerParts) {
       async handle(_request, call) {
         const { value, revision } = call.loaded;
         transfers.requireRoom(call);
-        return { transfer: transfers.open(call, toDownload(value)), artifact: toPublic(value, revision) };
+        return { transfer: transfers.open(call, toDownload(store, value)), artifact: toPublic(value, revision) };
       },
     }),
     handler(readChunk, {
@@ -147,19 +147,20 @@ export function artifactHandlers(parts: HandlerParts) {
       },
     }),
   ] as const;
+}
 
-  function toDownload(stored: StoredObject): Transfer {
-    const pin = store.pin(stored.object);
-    return {
-      upload: null,
-      read: createReader(store.objects, stored),
-      chunks: stored.chunks,
-      async end() {
-        pin[Symbol.dispose]();
-        await store.exclusive(() => store.release(stored.object));
-      },
-    };
-  }
+/** A download: its bytes stay as long as it goes on, whatever is deleted meanwhile. */
+export function toDownload(store: Store, stored: StoredObject): Transfer {
+  const pin = store.pin(stored.object);
+  return {
+    upload: null,
+    read: createReader(store.objects, stored),
+    chunks: stored.chunks,
+    async end() {
+      pin[Symbol.dispose]();
+      await store.exclusive(() => store.release(stored.object));
+    },
+  };
 }
 
 function toDraft(

@@ -11,6 +11,7 @@ import { artifactHandlers, type Transfer } from "./handlers.ts";
 import { openStore } from "./store.ts";
 import { createTransfers } from "./transfers.ts";
 import { createUploads } from "./uploads.ts";
+import { workerHandlers } from "./worker-handlers.ts";
 
 export { ArtifactsConfig } from "./config.ts";
 
@@ -48,6 +49,7 @@ export async function startArtifacts(
       log.warn({ err: error }, "a transfer that was given up left bytes for the next start"),
     ),
   );
+  const parts = { store, uploads, files, transfers, requireSpace: space.require };
   const served = stack.use(
     await serve(bus, {
       service: "artifacts",
@@ -56,7 +58,8 @@ export async function startArtifacts(
       idempotency: true,
       metrics: createRegistry(),
       handlers: [
-        ...artifactHandlers({ store, uploads, files, transfers, requireSpace: space.require }),
+        ...artifactHandlers(parts),
+        ...workerHandlers({ bus, ...parts }),
         handler(healthOperation("artifacts"), {
           handle: async () => ({ version, degraded: await space.degraded() }),
         }),

@@ -4,7 +4,7 @@
 import { createHash, type Hash } from "node:crypto";
 import type { ServerResponse } from "node:http";
 import { setTimeout as delay } from "node:timers/promises";
-import { type Bus, request } from "@aether/bus";
+import { type Bus, readAhead, request } from "@aether/bus";
 import {
   type Artifact,
   closeTransfer,
@@ -101,19 +101,6 @@ async function sendBytes(
 }
 
 type Read = (index: number) => Promise<Uint8Array>;
-
-/** Chunks in order, a few of them asked for before they are needed. */
-async function* readAhead(read: Read, first: number, last: number) {
-  const ahead: Promise<Uint8Array>[] = [];
-  for (let index = first, next = first; index <= last; index++) {
-    for (; next <= last && ahead.length < limits.transferChunksInFlight; next++) {
-      const asked = read(next);
-      asked.catch(() => {}); // met when its turn comes
-      ahead.push(asked);
-    }
-    yield { index, data: (await ahead.shift()) as Uint8Array };
-  }
-}
 
 interface Source {
   artifact: Artifact;

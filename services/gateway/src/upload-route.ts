@@ -1,7 +1,7 @@
 // `PUT …/content`: the body goes on in chunks of one size, a few at a time, as fast as they are stored and never faster. What
 // breaks off in the middle is given up, and nothing of it stays.
 import type { IncomingMessage } from "node:http";
-import { type Bus, request } from "@aether/bus";
+import { type Bus, request, sendInChunks } from "@aether/bus";
 import {
   type Artifact,
   closeTransfer,
@@ -34,7 +34,7 @@ export async function answerUpload(
   const input = toInput(incoming, parseQuery(querySchema(operation), search));
   const { transfer } = (await request(bus, uploadArtifact, input, { envelope })).reply;
   try {
-    await sendBody(incoming, async (index, bytes) => {
+    await sendInChunks(readParts(incoming), async (index, bytes) => {
       await request(bus, sendChunk, { transfer, index }, { envelope, bytes });
     });
   } catch (error) {
@@ -75,34 +75,6 @@ function toPairs(labels: readonly string[]): Record<string, string> {
     });
   });
   return Object.fromEntries(pairs);
-}
-
-type Send = (index: number, bytes: Uint8Array) => Promise<void>;
-
-/** Sends the body on in whole chunks; rejects when one was not taken, or when the body ends too early or takes too long. */
-async function sendBody(body: IncomingMessage, send: Send): Promise<void> {
-  const pending: Promise<void>[] = [];
-  let chunk = Buffer.allocUnsafe(limits.chunkBytes);
-  let length = 0;
-  let index = 0;
-  const flush = async () => {
-    const sent = send(index++, chunk.subarray(0, length));
-    sent.catch(() => {}); // met when its turn comes
-    pending.push(sent);
-    chunk = Buffer.allocUnsafe(limits.chunkBytes);
-    length = 0;
-    if (pending.length >= limits.transferChunksInFlight) await pending.shift();
-  };
-  for await (const part of readParts(body)) {
-    for (let from = 0; from < part.length; ) {
-      const taken = part.copy(chunk, length, from);
-      from += taken;
-      length += taken;
-      if (length === chunk.length) await flush();
-    }
-  }
-  if (length > 0) await flush();
-  await Promise.all(pending);
 }
 
 async function* readParts(body: IncomingMessage): AsyncGenerator<Buffer, void, void> {

@@ -1,6 +1,6 @@
 // What people and agents ask of jobs: one small function per operation of the contract.
 import { createHash } from "node:crypto";
-import { type Entry, handler } from "@aether/bus";
+import { type Bus, type Entry, handler } from "@aether/bus";
 import {
   createId,
   type DecisionContext,
@@ -19,6 +19,7 @@ import {
   submitJob,
 } from "@aether/contracts";
 import type { JobIndex } from "./index-view.ts";
+import { resolveInputs } from "./inputs.ts";
 import { accept, requestEnd, type StoredJob, toPublic } from "./job.ts";
 import type { Leases } from "./leases.ts";
 import type { JobLogs } from "./logs.ts";
@@ -26,6 +27,7 @@ import type { Store } from "./store.ts";
 import type { Waiters } from "./waiters.ts";
 
 export interface HandlerParts {
+  bus: Bus;
   store: Store;
   index: JobIndex;
   leases: Leases;
@@ -40,7 +42,7 @@ export interface HandlerParts {
 export const logKey = (id: string) => `log:${id}`;
 
 export function jobHandlers(parts: HandlerParts) {
-  const { store, index, leases, logs, waiters, clock } = parts;
+  const { bus, store, index, leases, logs, waiters, clock } = parts;
 
   const load = async ({ id }: { id: string }) => {
     const entry = await store.get(id);
@@ -77,6 +79,7 @@ export function jobHandlers(parts: HandlerParts) {
       intentId: (spec) => spec.intent_id,
       async handle(spec, call) {
         await parts.requireSpace();
+        const inputs = await resolveInputs(bus, spec, call);
         const filled = withDefaults(spec, leases);
         const job = accept(
           {
@@ -86,6 +89,7 @@ export function jobHandlers(parts: HandlerParts) {
             digest: specDigest(filled),
             intentId: spec.intent_id ?? call.intentId,
             traceparent: call.traceparent,
+            inputs,
             policyVersion: call.decision?.policy_version ?? null,
           },
           clock.now(),

@@ -61,7 +61,7 @@ export async function startJobs(
       idempotency: true,
       metrics,
       handlers: [
-        ...jobHandlers({ store, index, leases, logs, waiters, clock, requireSpace: space.require }),
+        ...jobHandlers({ bus, store, index, leases, logs, waiters, clock, requireSpace: space.require }),
         ...workerHandlers({
           bus,
           store,

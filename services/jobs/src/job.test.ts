@@ -38,13 +38,15 @@ function ended(exitCode: number | null, more: { signal?: string; oom?: boolean }
       ...{ oom_kills: 0, pids_peak: 1, gpu_ms: 0, gpu_memory_peak_bytes: 0 },
     },
     logs: { last_seq: 0, bytes: 0, truncated: false },
+    artifacts: [],
+    outputs: null,
   };
 }
 
 function jobIn(state: JobState, more: Partial<StoredJob> = {}, spec: object = {}): StoredJob {
   const parsed = JobSpec.parse({ command: ["true"], ...spec });
   const job = accept(
-    { id: "job_x", owner: "user:1", spec: parsed, digest: "d", intentId: null, policyVersion: null },
+    { id: "job_x", owner: "user:1", spec: parsed, digest: "d", intentId: null, inputs: [], policyVersion: null },
     now,
   );
   const by = { worker: "host-a", incarnation: "wrk_x", secretHash: "h", policyVersion: "v" };
@@ -100,6 +102,21 @@ describe("job", () => {
       "a child out of memory",
       (job) => finish(job, ended(0, { oom: true }), 0, at),
       { running: "succeeded", stopping: "stopped/requested" },
+    ],
+    [
+      "too many outputs",
+      (job) => finish(job, { ...ended(0), outputs: { fault: "output_limit", message: "m" } }, 0, at),
+      { running: "failed/output_limit", stopping: "stopped/requested" },
+    ],
+    [
+      "exit 1 and lost outputs",
+      (job) => finish(job, { ...ended(1), outputs: { fault: "output_lost", message: "m" } }, 0, at),
+      { running: "failed/exit_nonzero", stopping: "stopped/requested" },
+    ],
+    [
+      "an input that is missing",
+      (job) => refuse(job, "input_missing", "m", at),
+      { starting: "failed/input_missing", stopping: "stopped/requested" },
     ],
     [
       "worker lost",

@@ -8,6 +8,7 @@ import {
   type AttemptEvent,
   isTerminal,
   type Job,
+  JobArtifact,
   JobAttempt,
   JobEnforced,
   JobReason,
@@ -42,6 +43,10 @@ export const StoredJob = z.object({
   intent_id: z.string().nullable(),
   /** The trace that the submit belongs to; starts and events go on with it. */
   traceparent: z.string().nullish(),
+  /** What the inputs were when they were asked for: an attempt is given these bytes or none. */
+  inputs: z.array(z.object({ artifact: z.string(), sha256: z.string(), size_bytes: z.int() })).default([]),
+  /** What the last attempt left. */
+  artifacts: z.array(JobArtifact).default([]),
   state: JobState,
   reason: JobReason.nullable(),
   message: z.string().nullable(),
@@ -87,6 +92,7 @@ export function accept(
     digest: string;
     intentId: string | null;
     traceparent?: string | undefined;
+    inputs: StoredJob["inputs"];
     policyVersion: string | null;
   },
   now: Date,
@@ -99,6 +105,8 @@ export function accept(
     digest: input.digest,
     intent_id: input.intentId,
     traceparent: input.traceparent ?? null,
+    inputs: input.inputs,
+    artifacts: [],
     state: "queued",
     reason: null,
     message: null,
@@ -146,6 +154,7 @@ export function claim(
       policy_version: by.policyVersion,
       claimed_at: at.now.toISOString(),
       not_before: null,
+      artifacts: [],
       usage: null,
       enforced: null,
       exit_code: null,
@@ -223,7 +232,7 @@ export function markUnkillable(job: StoredJob, message: string, at: At): StoredJ
   return move({ ...job, message, stopping }, "stopping", job.reason, at);
 }
 
-/** The tree is empty: the attempt has ended, by itself or as asked. */
+/** The tree is empty and its outputs are stored: the attempt has ended, by itself or as asked. */
 export function finish(
   job: StoredJob,
   report: Extract<AttemptEvent, { event: "ended" }>,
@@ -238,11 +247,14 @@ export function finish(
     runtime_ms: report.runtime_ms,
     usage: report.usage,
     logs: report.logs,
+    artifacts: report.artifacts,
+    message: report.outputs?.message ?? job.message,
   };
   if (job.state === "stopping") return endAsAsked(done, random, at);
   if (report.oom_killed && report.exit_code !== 0) return endAttempt(done, "failed", "oom_killed", "oom", random, at);
   if (report.signal !== null) return endAttempt(done, "failed", "signal", "signal", random, at);
   if (report.exit_code !== 0) return endAttempt(done, "failed", "exit_nonzero", "exit", random, at);
+  if (report.outputs) return endAttempt(done, "failed", report.outputs.fault, null, random, at);
   return endAttempt(done, "succeeded", null, null, random, at);
 }
 
@@ -264,13 +276,13 @@ export function lose(
 /** Before release something failed: a typed refusal ends the job, any other error is tried again, five times at most. */
 export function refuse(
   job: StoredJob,
-  reason: "sandbox_unavailable" | "start_failed",
+  reason: "sandbox_unavailable" | "input_missing" | "start_failed",
   message: string,
   at: At,
 ): StoredJob | null {
   if (job.state === "stopping") return endAsAsked({ ...job, message }, 0, at);
   if (job.state !== "starting") return null;
-  if (reason === "sandbox_unavailable") return end({ ...job, message }, "failed", "sandbox_unavailable", at);
+  if (reason !== "start_failed") return end({ ...job, message }, "failed", reason, at);
   return restart(job, message, at);
 }
 
@@ -385,7 +397,7 @@ export function toPublic(job: StoredJob, revision: number): Job {
     enforced: job.enforced,
     logs: job.logs,
     attempts: job.attempts,
-    artifacts: [],
+    artifacts: job.artifacts,
     revision,
   };
 }

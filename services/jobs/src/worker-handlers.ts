@@ -6,6 +6,7 @@ import {
   type AttemptEvent,
   appendLog,
   type Claim,
+  checkAttempt,
   claimJobs,
   createId,
   type DecideReply,
@@ -77,6 +78,7 @@ export function workerHandlers(parts: WorkerHandlerParts) {
       intent_id: job.intent_id,
       traceparent: job.traceparent ?? null,
       spec: job.spec,
+      inputs: job.inputs,
       log: { last_seq: lastSeq, bytes: job.logs.bytes, max_bytes: parts.logMaxBytes },
     };
   }
@@ -195,6 +197,16 @@ export function workerHandlers(parts: WorkerHandlerParts) {
         if (report.event === "expired")
           await loseAttempt({ store, logs, clock, log: call.log }, toHeld(changed), "lease_expired");
         return { state: changed.value.state };
+      },
+    }),
+    handler(checkAttempt, {
+      async handle({ job_id, attempt, secret, host }) {
+        const { value: job } = (await store.get(job_id)) ?? {};
+        if (!job) throw new ProblemError("not-found");
+        const isKnown = job.secret_hash !== null && isSame(job.secret_hash, hashOf(secret));
+        if (!isKnown || job.attempt !== attempt || job.worker !== host)
+          throw new ProblemError("conflict", { detail: "this attempt is not yours any more" });
+        return { owner: job.owner, intent_id: job.intent_id, inputs: job.inputs.map(({ artifact }) => artifact) };
       },
     }),
     handler(appendLog, {

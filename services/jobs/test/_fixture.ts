@@ -188,5 +188,7 @@ export function ended(
       gpu_memory_peak_bytes: 0,
     },
     logs: { last_seq: lastSeq, bytes: 0, truncated: false },
+    artifacts: [],
+    outputs: null,
   };
 }

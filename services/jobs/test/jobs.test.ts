@@ -1,4 +1,7 @@
+import { request } from "@aether/bus";
 import {
+  checkAttempt,
+  createId,
   getJob,
   type Job,
   killJob,
@@ -43,6 +46,27 @@ describe.skipIf(missing)(`jobs${missing ? `: ${missing}` : ""}`, () => {
     if (!claimed) throw new Error("nothing was claimed");
     return claimed;
   }
+
+  it("artifacts is told whose an attempt is only for its secret, its number and the host that holds it", async () => {
+    const job = await submit();
+    const claimed = await claim(job.id);
+    const { secret } = claimed;
+    await using artifacts = await fixture.nats.connect("artifacts");
+    const check = (more: object) =>
+      request(
+        artifacts,
+        checkAttempt,
+        { job_id: job.id, attempt: 1, secret, host: "host-a", ...more },
+        { envelope: { request_id: createId("req") } },
+      );
+    expect((await check({})).reply).toEqual({ owner: "user:1000", intent_id: null, inputs: [] });
+    for (const wrong of [{ host: "host-b" }, { attempt: 2 }, { secret: "0".repeat(32) }])
+      expect(await slug(check(wrong))).toBe("conflict");
+    expect(await slug(check({ job_id: createId("job") }))).toBe("not-found");
+    await worker.report(claimed, running);
+    await worker.report(claimed, ended(0));
+    expect(await slug(check({}))).toBe("conflict");
+  });
 
   it("a job goes from queued over starting and running to succeeded, with its log", async () => {
     const job = await submit({ labels: { a: "b" } });

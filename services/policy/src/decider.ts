@@ -35,9 +35,9 @@ const lists: Partial<Record<Action, { action: Action; type: ResourceType }>> = {
 /** Nobody's: what a principal may read of this, they may read of everybody. */
 const somebodyElse = "somebody:else";
 
-/** Actions that each service may ask about: those of its own operations, and the start of a job. */
+/** Actions that each service may ask about: those of its own operations, and, for jobs, their start and the reading of their inputs. */
 const askable: Readonly<Record<string, ReadonlySet<Action>>> = {
-  jobs: new Set([...actionsOf(services.jobs), "start_job"]),
+  jobs: new Set([...actionsOf(services.jobs), "start_job", "read_artifact"]),
   artifacts: new Set(actionsOf(services.artifacts)),
   policy: new Set(actionsOf(services.policy)),
   memory: new Set(actionsOf(services.memory)),

@@ -1,6 +1,7 @@
 // One attempt of one job on this host, from its claim to its last report.
 //
-//   claimed → sandbox prepared → `running` stored → released → … → tree empty → last log batch stored → `ended` stored
+//   claimed → inputs in place → sandbox prepared → `running` stored → released → … → tree empty → last log batch stored
+//   → outputs stored → `ended` stored
 //
 // Nothing of the job executes before `running` is stored, and nothing of it lives when `ended` is reported. Reports are
 // repeated until they are accepted or refused; a refusal (`conflict`) means that the attempt is not ours any more, and then
@@ -24,7 +25,10 @@ import {
   type Usage,
 } from "@aether/sandbox";
 import type { Logger, Span, Tracer } from "@aether/telemetry";
+import { fillInputs, InputMissing } from "./inputs.ts";
 import { startLogPump } from "./log-pump.ts";
+import { collectOutputs, type Outputs } from "./outputs.ts";
+import type { Transfers } from "./transfers.ts";
 
 type Order = "stop" | "kill" | "drop";
 
@@ -46,6 +50,7 @@ export interface AttemptParts {
   report(claim: Claim, event: AttemptEvent): Promise<void>;
   appendLog(claim: Claim, batch: LogBatch, bytes: readonly Buffer[]): Promise<void>;
   tracer?: Tracer | null;
+  transfers: Transfers;
   log: Logger;
 }
 
@@ -168,14 +173,31 @@ async function live(claim: Claim, parts: AttemptParts, state: State, log: Logger
   if (!logs) return;
   if (!parts.isCovered()) return void (await reportUntilHeard(parts, claim, state, { event: "expired" }, log));
   const usage = await sandbox.usage();
-  await reportUntilHeard(parts, claim, state, ended(exit, runtimeMs, usage, logs), log);
+  const outputs = await collect(claim, parts, state, sandbox, log);
+  if (!parts.isCovered()) return void (await reportUntilHeard(parts, claim, state, { event: "expired" }, log));
+  await reportUntilHeard(parts, claim, state, ended(exit, runtimeMs, usage, logs, outputs), log);
   state.span?.set({ "process.exit.code": exit.exitCode ?? -1, "aether.job.runtime_ms": runtimeMs });
   log.info({ exit_code: exit.exitCode, signal: exit.signal, runtime_ms: runtimeMs }, "attempt ended");
 }
 
+/** The lease is renewed meanwhile; an order that comes now ends it, as does its grace. */
+async function collect(
+  claim: Claim,
+  parts: AttemptParts,
+  state: State,
+  sandbox: Sandbox,
+  log: Logger,
+): Promise<Outputs> {
+  const before = state.stopping;
+  const wanted = () => state.stopping === before && !state.dropped.signal.aborted;
+  const outputs = await collectOutputs(claim, parts.transfers, sandbox.room, wanted, log);
+  if (state.graceTimer) clearTimeout(state.graceTimer);
+  return outputs;
+}
+
 /** A sandbox that waits for its release; null when the attempt has ended before. */
 async function prepare(claim: Claim, parts: AttemptParts, state: State, log: Logger): Promise<Sandbox | null> {
-  const refuse = async (reason: "sandbox_unavailable" | "start_failed", message: string) => {
+  const refuse = async (reason: "sandbox_unavailable" | "input_missing" | "start_failed", message: string) => {
     log.warn({ reason, detail: message }, "attempt refused before its start");
     await reportUntilHeard(parts, claim, state, { event: "refused", reason, message: message.slice(0, 2000) }, log);
     return null;
@@ -183,11 +205,14 @@ async function prepare(claim: Claim, parts: AttemptParts, state: State, log: Log
   const problem = parts.wardenProblem();
   if (problem) return refuse("start_failed", problem);
   try {
-    return await parts.driver.prepare(toSandboxSpec(claim));
+    const spec = toSandboxSpec(claim);
+    if (claim.spec.inputs.length === 0) return await parts.driver.prepare(spec);
+    return await parts.driver.prepare({ ...spec, fill: (room) => fillInputs(claim, parts.transfers, room) });
   } catch (error) {
     // What fitted when it was claimed may not fit any more: it goes back to the queue.
     if (error instanceof NoRoom) return refuse("start_failed", error.message);
     if (error instanceof SandboxUnavailable) return refuse("sandbox_unavailable", error.message);
+    if (error instanceof InputMissing) return refuse("input_missing", error.message);
     log.error({ err: error }, "sandbox could not be prepared");
     return refuse("start_failed", error instanceof Error ? error.message : String(error));
   }
@@ -265,6 +290,7 @@ function ended(
   runtimeMs: number,
   usage: Usage,
   logs: { last_seq: number; bytes: number; truncated: boolean },
+  outputs: Outputs,
 ): AttemptEvent {
   return {
     event: "ended",
@@ -283,6 +309,7 @@ function ended(
       gpu_memory_peak_bytes: 0,
     },
     logs,
+    ...outputs,
   };
 }
 

@@ -19,6 +19,7 @@ import { type Attempt, type AttemptParts, startAttempt } from "./attempt.ts";
 import type { WorkerConfig } from "./config.ts";
 import { type Lease, startLease } from "./lease.ts";
 import { startOffers } from "./offers.ts";
+import { createTransfers } from "./transfers.ts";
 import { bootNowMs, isExpired, readWardenAlive, removeDeadline, writeDeadline } from "./warden.ts";
 
 export { WorkerConfig } from "./config.ts";
@@ -102,6 +103,7 @@ export async function startWorker(
     report: calls.report,
     appendLog: calls.appendLog,
     tracer: bus.tracer,
+    transfers: createTransfers(bus),
     log,
   };
   const offers = stack.use(

@@ -2,7 +2,7 @@ import { defineCommand, type Options } from "../command.ts";
 import { exitCodes } from "../failure.ts";
 import { toPairs } from "../job-spec.ts";
 import { printJsonLine } from "../terminal.ts";
-import { upload } from "../transfer.ts";
+import { sourceOf, upload } from "../transfer.ts";
 
 const options = {
   name: { type: "text", value: "NAME", about: "What to call it; the file's name where absent" },
@@ -29,7 +29,7 @@ export const artifactsPut = defineCommand({
       labels: toPairs("--label", values.label),
     };
     for (const file of operands) {
-      const artifact = await upload(client, terminal, { file, stdin }, described);
+      const artifact = await upload(client, terminal, sourceOf(file, stdin), described);
       if (json) printJsonLine(terminal.out, artifact);
       else terminal.out.line(artifact.id);
     }

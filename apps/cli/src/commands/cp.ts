@@ -3,7 +3,7 @@ import path from "node:path";
 import { defineCommand } from "../command.ts";
 import { exitCodes, UsageError } from "../failure.ts";
 import { printJsonLine } from "../terminal.ts";
-import { download, upload } from "../transfer.ts";
+import { download, sourceOf, upload } from "../transfer.ts";
 
 export const cp = defineCommand({
   usage: "cp SOURCE DESTINATION",
@@ -21,7 +21,7 @@ export const cp = defineCommand({
       throw new UsageError("one side is an artifact: `art_…:` to copy from, `art:` or `art:NAME` to copy to");
     const client = await connect();
     if (from === undefined) {
-      const artifact = await upload(client, terminal, { file: source, stdin }, { name: to || undefined });
+      const artifact = await upload(client, terminal, sourceOf(source, stdin), { name: to || undefined });
       if (json) printJsonLine(terminal.out, artifact);
       else terminal.out.line(artifact.id);
       return exitCodes.done;

@@ -60,6 +60,13 @@ function printJob(out: Output, job: Job, events: readonly CloudEvent[], audit: A
       ]),
     );
   }
+  if (job.artifacts.length > 0) {
+    section(out, "Artifacts");
+    printFields(
+      out,
+      job.artifacts.map(({ id, path, size_bytes }) => [id, `${path}  ${formatBytes(size_bytes)}`]),
+    );
+  }
   section(out, "Events");
   for (const event of events) out.line(`  ${eventLine(out, event, { short: true })}`);
   if (events.length === 0) out.line("  none are kept any more");

@@ -9,6 +9,7 @@ import { createEnding } from "../ending.ts";
 import { describeEnd, exitCodeOfJob } from "../exit-code.ts";
 import { exitCodes } from "../failure.ts";
 import { followToEnd } from "../follow.ts";
+import { parseInput, storeInputs } from "../job-inputs.ts";
 import { specOptions, toJobSpec } from "../job-spec.ts";
 import { createLogWriter } from "../log-writer.ts";
 import { isAway, isBroken, retryWhileAway } from "../patience.ts";
@@ -43,6 +44,7 @@ export const run = defineCommand({
   examples: [
     "aether run -- sh -c 'echo $((6*7))'",
     "aether run -i --memory 512m --cpus 1 --timeout 10m -- awk '{n += NF} END {print n}' <README.md",
+    "aether run --input ./src:/workspace --output 'dist/*' -- make",
     "id=$(aether run -d --name nightly --label team=docs -- make check)",
   ],
   exits: [
@@ -59,8 +61,11 @@ export const run = defineCommand({
     if (values.interactive && stdin.isTTY) progress.say("reading standard input; Ctrl-D ends it");
     const input = values.interactive ? await readStdin(stdin, limits.stdinBytes) : null;
     progress.clear();
-    const spec = toJobSpec({ values, command: operands, stdin: input, env });
+    const named = values.input.map(parseInput);
+    const told = { values, command: operands, stdin: input, env };
+    toJobSpec(told); // what is wrong with the rest is told before anything is sent
     const client = await connect();
+    const spec = toJobSpec({ ...told, inputs: await storeInputs(client, terminal, named) });
     using ending = createEnding(client, terminal, progress);
     progress.say("submitting");
     const job = await submit(client, spec);

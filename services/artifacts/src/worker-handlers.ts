@@ -1,0 +1,82 @@
+// What jobs and workers ask of artifacts: what an input is, and the bytes of an attempt that goes in and out. The host is its
+// subject's; that it holds the attempt, and whose that is, jobs is asked about each time a transfer begins.
+import { type Bus, type Call, handler, request } from "@aether/bus";
+import {
+  checkAttempt,
+  createId,
+  decide,
+  describeArtifact,
+  giveOutput,
+  ProblemError,
+  takeInput,
+} from "@aether/contracts";
+import { type HandlerParts, toDownload } from "./handlers.ts";
+import { type StoredArtifact, toPublic } from "./record.ts";
+
+export function workerHandlers({ bus, store, uploads, transfers, requireSpace }: HandlerParts & { bus: Bus }) {
+  return [
+    handler(describeArtifact, {
+      async handle({ id }) {
+        const entry = await store.get(id);
+        if (!entry) throw new ProblemError("not-found");
+        const { owner, labels, sha256, size_bytes } = entry.value;
+        return { owner, labels, sha256, size_bytes };
+      },
+    }),
+    handler(takeInput, {
+      async handle({ id, ...attempt }, call) {
+        const held = await requireAttempt(bus, attempt, call);
+        const entry = held.inputs.includes(id) ? await store.get(id) : null;
+        if (!entry) throw new ProblemError("not-found", { detail: `there is no input ${id}` });
+        await requireReadable(bus, entry.value, { ...held, job_id: attempt.job_id });
+        transfers.requireRoom(call);
+        const transfer = transfers.open(call, toDownload(store, entry.value));
+        return { transfer, artifact: toPublic(entry.value, entry.revision) };
+      },
+    }),
+    handler(giveOutput, {
+      async handle({ name, type, size_bytes: sizeBytes, ...attempt }, call) {
+        const { owner, intent_id } = await requireAttempt(bus, attempt, call);
+        await requireSpace();
+        transfers.requireRoom(call);
+        const draft = { id: createId("art"), name, type, owner, job_id: attempt.job_id, intent_id, labels: {} };
+        const upload = await uploads.begin(draft, { sizeBytes, sha256: null });
+        return { transfer: transfers.open(call, { upload, read: null, chunks: 0, end: upload.abort }) };
+      },
+    }),
+  ] as const;
+}
+
+type Attempt = { job_id: string; attempt: number; secret: string };
+
+async function requireAttempt(bus: Bus, attempt: Attempt, call: Call) {
+  const { type, id: host } = call.principal;
+  if (type !== "Worker") throw new ProblemError("policy-denied", { detail: "only a worker may call this" });
+  return (await request(bus, checkAttempt, { ...attempt, host }, { envelope: { request_id: call.requestId } })).reply;
+}
+
+/** The owner's right to read it now: decided at submit is not decided for later. */
+async function requireReadable(
+  bus: Bus,
+  artifact: StoredArtifact,
+  job: { owner: string; intent_id: string | null; job_id: string },
+): Promise<void> {
+  const [type = "", ...id] = job.owner.split(":");
+  const { reply } = await request(
+    bus,
+    decide,
+    {
+      principal: { type: type === "agent" ? "Agent" : "User", id: id.join(":"), roles: ["member"] },
+      action: "read_artifact",
+      resource: { type: "Artifact", id: artifact.id, owner: artifact.owner, labels: artifact.labels },
+      context: {},
+      record: "before",
+      request_id: createId("req"),
+      intent_id: job.intent_id,
+      job_id: job.job_id,
+      digest: `sha256:${artifact.sha256}`,
+    },
+    { envelope: { request_id: createId("req") } },
+  );
+  if (reply.outcome !== "allow") throw new ProblemError("not-found", { detail: `there is no input ${artifact.id}` });
+}
