@@ -2,10 +2,11 @@
 // its own limits. Over HTTP every refusal is 503 and says when to try again.
 import { mkdirSync, rmdirSync } from "node:fs";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
 import { streamState } from "@aether/bus";
 import { createUnixTransport } from "@aether/client";
-import { createId, type DecideReply, operations, Problem } from "@aether/contracts";
+import { createId, type DecideReply, examples, formatQuery, operations, Problem } from "@aether/contracts";
 import { requireBackend, waitFor } from "@aether/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Aether, startAether } from "./_aether.ts";
@@ -19,20 +20,22 @@ const ticking = [
   `n=0; while :; do n=$((n+1)); read up rest < /proc/uptime; echo "l $AETHER_ATTEMPT $n $up"; sleep 0.1; done`,
 ];
 
-/** Everything that a person can ask and policy decides, about a job. */
-function decided(id: string): { name: string; method: string; path: string; body?: string }[] {
-  const bodies: Record<string, object> = {
-    "jobs.submit": { command: ["true"], resources },
-    "policy.check": { action: "submit_job" },
-  };
-  return operations.flatMap(({ name, http, access }) =>
-    http && "action" in access
-      ? {
-          ...{ name, method: http.method, path: `/v0${http.path.replace("{id}", id)}` },
-          ...(http.method === "POST" && { body: JSON.stringify(bodies[name] ?? {}) }),
-        }
-      : [],
-  );
+/** Everything that a person can ask and policy decides, as the documents show it, about things that are there. */
+function decided(
+  ids: readonly string[],
+): { name: string; method: string; path: string; type: string; body?: string }[] {
+  return operations.flatMap(({ name, http, access }) => {
+    const example = examples[name];
+    if (!http || !("action" in access) || !example) return [];
+    const id = example.params?.id?.split("_")[0] ?? "";
+    const path = `/v0${http.path.replace("{id}", ids.find((one) => one.startsWith(`${id}_`)) ?? "")}`;
+    const body = example.content ?? (example.body && JSON.stringify(example.body));
+    return {
+      ...{ name, method: http.method, path: path + formatQuery(example.query ?? {}) },
+      type: example.content ? "text/plain" : "application/json",
+      ...(body !== undefined && { body }),
+    };
+  });
 }
 
 interface Answer {
@@ -42,12 +45,12 @@ interface Answer {
   retryAfter: number;
 }
 
-async function askAll(aether: Aether, id: string, only = (_name: string) => true): Promise<Answer[]> {
+async function askAll(aether: Aether, ids: readonly string[], only = (_name: string) => true): Promise<Answer[]> {
   using transport = createUnixTransport(aether.socket);
-  const asked = decided(id).filter(({ name }) => only(name));
+  const asked = decided(ids).filter(({ name }) => only(name));
   return await Promise.all(
-    asked.map(async ({ name, ...request }) => {
-      const headers = { "Content-Type": "application/json" };
+    asked.map(async ({ name, type, ...request }) => {
+      const headers = { "Content-Type": type };
       const response = await transport.request({ ...request, headers });
       const body = await buffer(response.body);
       const { status } = response;
@@ -70,12 +73,16 @@ describe.skipIf(missing)(`policy down${missing ? `: ${missing}` : ""}`, () => {
   let witness: Witness;
   let ticker: string;
   let waiting: string;
+  let things: string[];
   beforeAll(async () => {
     aether = await startAether();
     witness = await openWitness(aether);
     ticker = (await aether.client.jobs.submit({ command: ticking, resources })).id;
     await waitFor("the ticker to run", () => witness.job(ticker)?.state === "running");
     waiting = (await aether.client.jobs.submit({ command: ["true"], resources: { cpus: 8, memory: "64MiB" } })).id;
+    const artifact = await aether.client.artifacts.put(Readable.from([Buffer.from("42")]), { name: "answer" });
+    const entry = await aether.client.memory.add({ kind: "note", text: "The answer is 42." });
+    things = [ticker, artifact.id, entry.id];
   }, 60_000);
   afterAll(async () => {
     await witness[Symbol.asyncDispose]();
@@ -95,7 +102,7 @@ describe.skipIf(missing)(`policy down${missing ? `: ${missing}` : ""}`, () => {
     await waitFor("it to run", () => witness.job(timed.id)?.state === "running");
     await aether.programs.policy.kill();
     const known = witness.ids();
-    expectRefused(await askAll(aether, ticker));
+    expectRefused(await askAll(aether, things));
     expectNothingDone(known);
     await using jobs = await aether.connect("jobs");
     const { lastSequence } = await streamState(jobs, "LOGS");
@@ -116,7 +123,7 @@ describe.skipIf(missing)(`policy down${missing ? `: ${missing}` : ""}`, () => {
         callback: (_error, message) => void message.respond(answer),
       });
       await impostor.nats.flush();
-      expectRefused(await askAll(aether, ticker, (name) => name.startsWith("jobs.")));
+      expectRefused(await askAll(aether, [ticker], (name) => name.startsWith("jobs.")));
       serving.unsubscribe();
     }
     expectNothingDone(known);
@@ -131,7 +138,7 @@ describe.skipIf(missing)(`policy down${missing ? `: ${missing}` : ""}`, () => {
       callback: (_error, message) => void setTimeout(() => message.respond(JSON.stringify(allow)) && late++, 2_500),
     });
     await impostor.nats.flush();
-    const answers = await askAll(aether, ticker, (name) => name.startsWith("jobs."));
+    const answers = await askAll(aether, [ticker], (name) => name.startsWith("jobs."));
     expectRefused(answers);
     await waitFor("every late yes", () => late >= answers.length);
     expectNothingDone(known);
@@ -190,7 +197,7 @@ describe.skipIf(missing)(`audit failing${missing ? `: ${missing}` : ""}`, () => 
       while (!(await isRefused()));
     };
     await Promise.all(Array.from({ length: 64 }, fill));
-    const askSome = () => askAll(aether, stopped.id, (name) => name === "jobs.submit" || name === "policy.check");
+    const askSome = () => askAll(aether, [stopped.id], (name) => name === "jobs.submit" || name === "policy.check");
     // What is left may still be room for a small record.
     const refused = await waitFor("no room to be left", async () => {
       const answers = await askSome();
@@ -226,7 +233,7 @@ describe.skipIf(missing)(`audit failing${missing ? `: ${missing}` : ""}`, () => 
     await foreign.js.publish("aether.audit.v0", '{"not":"a record"}');
     const known = witness.ids();
     const refused = await waitFor("the policy service to notice", async () => {
-      const answers = await askAll(aether, known[0] ?? "", (name) => name.startsWith("jobs."));
+      const answers = await askAll(aether, known, (name) => name.startsWith("jobs."));
       return answers.every(({ status }) => status === 503) && answers;
     });
     expectRefused(refused);
