@@ -27,7 +27,10 @@ export interface HandlerParts {
 export function eventHandlers(parts: HandlerParts): ServeOptions["handlers"] {
   const { bus, view, derivers } = parts;
 
-  /** The newest sequence, once the view holds it: an answer shows every event of what had happened when it was asked. */
+  /**
+   * The newest sequence, once the view holds it. An answer shows every event of what had happened when it was asked; behind a
+   * source that is far ahead, after a long absence, it shows what is told so far.
+   */
   async function readNewest(): Promise<number> {
     await Promise.all(derivers.map((deriver) => deriver.catchUp(toldMs)));
     const newest = (await lastMessage(bus, stream, everything))?.sequence ?? 0;

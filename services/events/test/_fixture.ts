@@ -138,10 +138,14 @@ export function createWriter(bus: Bus, fields: { owner?: string; intent_id?: str
 }
 
 /** Takes all jobs through all their transitions, some at a time. */
-export async function writeAll(steps: ReturnType<typeof createWriter>, ids: readonly string[]): Promise<void> {
+export async function writeAll(
+  steps: ReturnType<typeof createWriter>,
+  ids: readonly string[],
+  atOnce = 4,
+): Promise<void> {
   const open = [...ids];
   while (open.length > 0) {
-    const some = open.splice(0, 4);
+    const some = open.splice(0, atOnce);
     await Promise.all(some.map((id) => steps.next(id)));
     open.push(...some.filter((id) => (steps.revisions.get(id)?.length ?? 0) < path.length));
   }

@@ -1,10 +1,18 @@
 // Events that users emit, who sees what, and pages.
-import { createId, limits, ProblemError } from "@aether/contracts";
+import { streamState } from "@aether/bus";
+import { createId, limits, type Principal, ProblemError } from "@aether/contracts";
 import { requireBackend, waitFor } from "@aether/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { ada, ben, createWriter, openRoom, operator, path, type Room, storedEvents } from "./_fixture.ts";
+import { ada, ben, createWriter, openRoom, operator, path, type Room, storedEvents, writeAll } from "./_fixture.ts";
 
 const missing = requireBackend("nats");
+
+/** The slug of what a call was refused with. */
+const refusal = (call: Promise<unknown>) =>
+  call.then(
+    () => "done",
+    (error: unknown) => (error instanceof ProblemError ? error.slug : String(error)),
+  );
 
 describe.skipIf(missing)(`events${missing ? `: ${missing}` : ""}`, () => {
   let room: Room;
@@ -17,13 +25,6 @@ describe.skipIf(missing)(`events${missing ? `: ${missing}` : ""}`, () => {
     await service[Symbol.asyncDispose]();
     await room[Symbol.asyncDispose]();
   });
-
-  /** The slug of what a call was refused with. */
-  const refusal = (call: Promise<unknown>) =>
-    call.then(
-      () => "done",
-      (error: unknown) => (error instanceof ProblemError ? error.slug : String(error)),
-    );
 
   it("come back as they were sent, with source, time and place set", async () => {
     const intentId = createId("int");
@@ -162,6 +163,36 @@ describe.skipIf(missing)(`events${missing ? `: ${missing}` : ""}`, () => {
     service = await room.start();
     expect(await room.read()).toEqual(before);
     expect((await storedEvents(room.nats)).map(({ id }) => id)).toEqual(before.map(({ id }) => id));
+  });
+});
+
+describe.skipIf(missing)("events that the stream has dropped", () => {
+  it("are not listed any more", async () => {
+    await using room = await openRoom({ storeBytes: 64 * 1024 * 1024 });
+    const steps = createWriter(room.jobs);
+    const service = await room.start();
+    await writeAll(
+      steps,
+      Array.from({ length: 700 }, () => createId("job")),
+      16,
+    );
+    await waitFor("every event", async () => (await room.read()).length === 2800);
+    const data = "x".repeat(60_000);
+    const users = Array.from(
+      { length: 60 },
+      (_, uid): Principal => ({ type: "User", id: `${uid}`, roles: ["member"] }),
+    );
+    for (const user of users) await refusal(room.emit({ data }, user));
+    await using bus = await room.nats.connect("events");
+    const dropped = (await streamState(bus, "EVENTS")).firstSequence - 1;
+    expect(dropped).toBeGreaterThan(0);
+    await service[Symbol.asyncDispose]();
+    await using _service = await room.start();
+    await waitFor("the list to begin where the stream does", async () => {
+      const [first] = await room.read({ limit: 1 });
+      return Number(first?.sequence) > dropped;
+    });
+    expect(await room.read({ source: "/system", after: dropped })).toHaveLength(2800 - dropped);
   });
 });
 
