@@ -10,11 +10,13 @@ import { closeOnExecAll } from "./native.ts";
 import { INNER_UID } from "./root-file-system.ts";
 
 const ARGUMENTS_FD = 3;
+const FILTER_FD = 4;
 const MESSAGE_CHARS = 500;
 const launcherEnvironment = { PATH: "/usr/bin:/bin" };
 
 export interface RoomParts {
   bwrap: string;
+  seccomp: Buffer;
   mounts: readonly string[];
   uid: number;
   disk: Disk;
@@ -33,7 +35,11 @@ export function createRoom(parts: RoomParts): Room {
   };
 }
 
-function run({ bwrap, mounts, uid, disk, group }: RoomParts, command: readonly string[], options: ToolOptions): Tool {
+function run(
+  { bwrap, seccomp, mounts, uid, disk, group }: RoomParts,
+  command: readonly string[],
+  options: ToolOptions,
+): Tool {
   const bind = options.writes ? "--bind" : "--ro-bind";
   const words = [
     ...[
@@ -57,21 +63,24 @@ function run({ bwrap, mounts, uid, disk, group }: RoomParts, command: readonly s
       "C",
       "--unshare-user",
       "--unshare-all",
+      "--seccomp",
+      String(FILTER_FD),
     ],
   ];
   closeOnExecAll();
   const child = spawn(bwrap, ["--args", String(ARGUMENTS_FD), "--", ...command], {
     ...{ cwd: "/", env: launcherEnvironment, detached: true, uid, gid: uid },
-    stdio: ["pipe", "pipe", "pipe", "pipe"],
+    stdio: ["pipe", "pipe", "pipe", "pipe", "pipe"],
   });
-  const [stdin, stdout, stderr, ours] = child.stdio;
-  if (!stdin || !stdout || !stderr || !ours) throw new Error("a tool has its pipes");
+  const [stdin, stdout, stderr, ours, filter] = child.stdio;
+  if (!stdin || !stdout || !stderr || !ours || !filter) throw new Error("a tool has its pipes");
   const started = (async () => {
     if (child.pid === undefined) return; // `ended` tells
     await group.join(child.pid);
+    (filter as Writable).end(seccomp);
     (ours as Writable).end(Buffer.from(words.map((word) => `${word}\0`).join("")));
   })();
-  for (const pipe of [stdin, ours as Writable]) pipe.on("error", () => {}); // it has ended, which `ended` tells
+  for (const pipe of [stdin, ours as Writable, filter as Writable]) pipe.on("error", () => {}); // it has ended, which `ended` tells
   const fed = started.then(() => feed(stdin, options.stdin));
   return { stdout, ended: settle(child, stderr, fed) };
 }
