@@ -3,7 +3,7 @@
 export { type Bucket, type Entry, isWrongSequence, openBucket, RevisionConflict } from "./bucket.ts";
 export { readAhead, sendInChunks } from "./chunks.ts";
 export { type Bus, type BusOptions, connectBus } from "./connection.ts";
-export { type Ledger, ledgerWriterKey, openLedger, Superseded } from "./ledger.ts";
+export { type Ledger, ledgerWriterKey, openLedger, removedHeader, Superseded } from "./ledger.ts";
 export {
   appendMessage,
   eraseMessage,

@@ -5,8 +5,9 @@
 // the stream moved and that record changed, and never writes again. A write whose outcome is not known is settled by
 // reading: either it stands there, or it is tried again at the end as it is now, where the earlier try can no longer be taken.
 import { randomUUID } from "node:crypto";
+import { limits } from "@aether/contracts";
 import { headers } from "@nats-io/transport-node";
-import { isWrongSequence } from "./bucket.ts";
+import { type Entry, isWrongSequence } from "./bucket.ts";
 import type { Bus } from "./connection.ts";
 import { lastMessage } from "./messages.ts";
 import { streamState } from "./tail.ts";
@@ -15,6 +16,11 @@ import { streamState } from "./tail.ts";
 export const ledgerWriterKey = "writer";
 const triesMax = 5;
 const settleTimeoutMs = 5_000;
+/** Until every view has seen it and its event is told. */
+const markTtl = `${limits.eventsRetentionMs / 1000}s`;
+
+/** Header of the mark of a removal: what was removed, as JSON. */
+export const removedHeader = "Aether-Removed";
 
 /** Another writer took over: nothing that this one would write counts any more. */
 export class Superseded extends Error {
@@ -29,7 +35,8 @@ export interface Ledger {
   readonly sequence: number;
   /** Stores the value of a key, one write after the other; answers its sequence. */
   put(key: string, value: unknown): Promise<number>;
-  remove(key: string): Promise<number>;
+  /** Removes a key; the mark that stays for some days says what was there. */
+  remove<T>(key: string, removed: Entry<T>): Promise<number>;
   /** Settles when another writer took over. */
   readonly superseded: Promise<void>;
 }
@@ -43,12 +50,13 @@ export async function openLedger(bus: Bus, bucket: string): Promise<Ledger> {
   let sequence = (await streamState(bus, stream)).lastSequence;
   let writing: Promise<unknown> = Promise.resolve();
 
-  async function publish(key: string, body: string): Promise<number> {
+  async function publish(key: string, { body, removed }: Written): Promise<number> {
     const head = headers();
     head.set("Nats-Expected-Last-Sequence", String(sequence));
-    if (body === "") {
+    if (removed !== undefined) {
       head.set("KV-Operation", "DEL");
-      head.set("Nats-TTL", "24h"); // the marker goes too, once every view has seen it
+      head.set("Nats-TTL", markTtl);
+      head.set(removedHeader, toHeader(removed));
     }
     return (await bus.js.publish(subject(key), body, { headers: head, timeout: settleTimeoutMs })).seq;
   }
@@ -61,10 +69,10 @@ export async function openLedger(bus: Bus, bucket: string): Promise<Ledger> {
     return { body: found ? new TextDecoder().decode(found.data) : "", stored: found?.sequence ?? 0 };
   }
 
-  async function write(key: string, body: string, taking: boolean): Promise<number> {
+  async function write(key: string, written: Written, taking: boolean): Promise<number> {
     for (let tries = 1; ; tries++) {
       try {
-        sequence = await publish(key, body);
+        sequence = await publish(key, written);
         return sequence;
       } catch (error) {
         if (tries >= triesMax) throw error;
@@ -75,24 +83,38 @@ export async function openLedger(bus: Bus, bucket: string): Promise<Ledger> {
           throw new Superseded(bucket);
         }
         const found = await look(key);
-        if (found.stored > before && found.body === body) return found.stored;
+        if (found.stored > before && found.body === written.body) return found.stored;
         if (!isWrongSequence(error) && !bus.connected) throw error;
       }
     }
   }
 
-  const inTurn = (key: string, body: string, taking = false): Promise<number> => {
-    const written = writing.then(() => write(key, body, taking));
-    writing = written.catch(() => {});
-    return written;
+  const inTurn = (key: string, written: Written, taking = false): Promise<number> => {
+    const done = writing.then(() => write(key, written, taking));
+    writing = done.catch(() => {});
+    return done;
   };
-  await inTurn(ledgerWriterKey, self, true);
+  await inTurn(ledgerWriterKey, { body: self }, true);
   return {
     get sequence() {
       return sequence;
     },
-    put: (key, value) => inTurn(key, JSON.stringify(value)),
-    remove: (key) => inTurn(key, ""),
+    put: (key, value) => inTurn(key, { body: JSON.stringify(value) }),
+    remove: (key, removed) => inTurn(key, { body: "", removed }),
     superseded: superseded.promise,
   };
+}
+
+/** A value, or a removal of what was there. */
+interface Written {
+  body: string;
+  removed?: unknown;
+}
+
+/** JSON in ASCII: headers have no encoding. */
+function toHeader(value: unknown): string {
+  return JSON.stringify(value).replaceAll(
+    /[^\x20-\x7e]/g,
+    (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
 }

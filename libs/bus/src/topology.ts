@@ -184,7 +184,11 @@ const policyAudit: UserSpec = {
 const events: UserSpec = {
   name: "events",
   account: "CORE",
-  publish: [...publishes("events", "events"), "aether.events.v0.>", ...["KV_jobs", "EVENTS"].flatMap(reads)],
+  publish: [
+    ...publishes("events", "events"),
+    "aether.events.v0.>",
+    ...["KV_jobs", "KV_artifacts", "MEMORY", "EVENTS"].flatMap(reads),
+  ],
   subscribe: [inbox("events"), ...serves("events")],
   responds: true,
 };

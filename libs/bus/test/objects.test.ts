@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { requireBackend, startNats, type TestNats } from "@aether/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { objectSubject, openLedger, openObjects, Superseded } from "../src/index.ts";
+import { lastMessage, objectSubject, openLedger, openObjects, removedHeader, Superseded } from "../src/index.ts";
 
 const missing = requireBackend("nats");
 
@@ -48,8 +48,13 @@ describe.skipIf(missing)(`objects and ledger${missing ? `: ${missing}` : ""}`, (
     await expect(first.put("key", { from: "first again" })).rejects.toThrow(Superseded);
     await first.superseded;
     const next = await second.put("key", { from: "second" });
-    await second.remove("key");
+    await second.remove("key", { value: { from: "zweite, größer" }, revision: next });
     expect(second.sequence).toBe(next + 1);
+    const mark = await lastMessage(other, "KV_artifacts", "$KV.artifacts.key");
+    expect(JSON.parse(mark?.header(removedHeader) ?? "")).toEqual({
+      value: { from: "zweite, größer" },
+      revision: next,
+    });
   });
 
   it("a ledger writes on, in order and each once, over a restart of the server", async () => {

@@ -140,7 +140,7 @@ export function artifactHandlers(parts: HandlerParts) {
         const { value, revision } = call.loaded;
         await store.exclusive(async () => {
           if (!(await store.get(id))) throw new ProblemError("not-found");
-          await store.remove(value);
+          await store.remove(call.loaded);
         });
         await files.forget(id).catch((error: unknown) => call.log.warn({ err: error, id }, "its files are left"));
         return toPublic(value, revision);

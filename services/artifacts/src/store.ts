@@ -28,7 +28,7 @@ export interface Store extends AsyncDisposable {
   /** Writes the record; inside `exclusive`. */
   create(artifact: StoredArtifact): Promise<Entry<StoredArtifact>>;
   /** Removes the record, and its bytes where it was the last one to name them; inside `exclusive`. */
-  remove(artifact: StoredArtifact): Promise<void>;
+  remove(artifact: Entry<StoredArtifact>): Promise<void>;
   /** Keeps an object's bytes, whatever is removed, until disposed. */
   pin(object: string): Disposable;
   /** Removes an object's bytes unless something names or pins them. */
@@ -66,9 +66,10 @@ export async function openStore(bus: Bus, viewFile: string, shareOfStore: number
       return { value: artifact, revision: await ledger.put(artifact.id, artifact).catch(rethrow) };
     },
     async remove(artifact) {
-      await ledger.remove(artifact.id).catch(rethrow);
+      const { id, object } = artifact.value;
+      await ledger.remove(id, artifact).catch(rethrow);
       await reachEnd(index, ledger);
-      await store.release(artifact.object);
+      await store.release(object);
     },
     pin(object) {
       pins.set(object, (pins.get(object) ?? 0) + 1);

@@ -32,7 +32,7 @@ const nothing: Told = { sequence: 0, revision: 0 };
 /** Starts following the source; resolves when it is known where to go on. */
 export async function startDeriver(bus: Bus, source: Source, onStored: () => void = () => {}): Promise<Deriver> {
   const state = { position: await findPosition(bus, source) };
-  /** Only of things to which more may happen. */
+  /** Only of things to which more is to happen soon. */
   const open = new Map<string, Told>();
   const waiting = new Set<() => void>();
   const tail = startTail(bus, {
@@ -42,8 +42,8 @@ export async function startDeriver(bus: Bus, source: Source, onStored: () => voi
       const chains = Map.groupBy(toChanges(bus, source, messages), ({ key }) => key);
       await inLanes([...chains], async ([key, changes]) => {
         const told = await tell(bus, { source, position: state.position, onStored }, changes, open.get(key) ?? nothing);
-        if (changes.at(-1)?.isLast) open.delete(key);
-        else open.set(key, told);
+        if (changes.at(-1)?.isOpen) open.set(key, told);
+        else open.delete(key);
       });
       state.position = messages.at(-1)?.sequence ?? state.position;
       for (const check of waiting) check();

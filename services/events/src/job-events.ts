@@ -49,7 +49,7 @@ export function readJobChange(message: TailMessage): Change | null {
     happenings: transitions.map((transition, index) =>
       toHappening(job, transition, transitions[index + 1]?.after ?? message.sequence),
     ),
-    isLast: last !== undefined && isTerminal(last.to),
+    isOpen: last === undefined || !isTerminal(last.to),
   };
 }
 

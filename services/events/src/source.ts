@@ -20,8 +20,8 @@ export interface Change {
   traceparent: string | null;
   /** All that is known to have happened, oldest first; what was told before may be among it. */
   happenings: Happening[];
-  /** Whether nothing will happen to it any more. */
-  isLast: boolean;
+  /** Whether more is to come soon, so that it is worth keeping at hand what is told of it. */
+  isOpen: boolean;
 }
 
 export interface Source {

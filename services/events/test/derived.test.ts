@@ -1,4 +1,5 @@
 // Derived events, exactly once: with the service as a process that is killed again and again, away, or there twice.
+import { appendMessage, eraseMessage, openLedger } from "@aether/bus";
 import { createId } from "@aether/contracts";
 import { requireBackend, waitFor } from "@aether/testkit";
 import { describe, expect, it } from "vitest";
@@ -114,6 +115,66 @@ describe.skipIf(missing)(`derived events${missing ? `: ${missing}` : ""}`, () =>
       data: { state: "succeeded", previous_state: "running", reason: null, attempt: 1, exit_code: 0, signal: null },
       sequence: "000000000004",
     });
+  });
+
+  it("what was made and removed while the service was away is told, of artifacts and of memory, without their words", async () => {
+    await using room = await openRoom();
+    await using artifacts = await room.nats.connect("artifacts");
+    await using memory = await room.nats.connect("memory");
+    const intent_id = createId("int");
+    const made = { owner: "user:1000", intent_id, job_id: null, created_at: new Date().toISOString() };
+    const art = createId("art");
+    const artifact = { ...made, id: art, name: "grün.txt", type: "text/plain", size_bytes: 2, sha256: "ab" };
+    const ledger = await openLedger(artifacts, "artifacts");
+    const put = await ledger.put(art, artifact);
+    const removed = await ledger.remove(art, { value: artifact, revision: put });
+
+    const mem = createId("mem");
+    const subject = `aether.memory.v0.ada.${mem}`;
+    const write = (record: object, after: number) =>
+      appendMessage(memory, subject, Buffer.from(JSON.stringify(record)), after);
+    const facts = { kind: "note", trust: "user", ...made };
+    const named = { id: mem, owner: "user:1000", supersedes: null };
+    const added = await write({ type: "entry", ...named, ...facts, text: "a secret" }, 0);
+    const forgetting = { forgotten_at: new Date().toISOString(), forgotten_by: "user:1000" };
+    const buried = await write(
+      { type: "forgotten", ...named, ...forgetting, entry: { ...facts, sequence: added } },
+      added,
+    );
+    await eraseMessage(memory, "MEMORY", added);
+
+    await using _service = await room.start();
+    const events = await room.read({ intent_id });
+    expect(events.map(({ id, type, subject }) => [id, type, subject])).toEqual(
+      expect.arrayContaining([
+        [`KV_artifacts:${put}`, "dev.aether.artifact.created.v1", art],
+        [`KV_artifacts:${removed}`, "dev.aether.artifact.deleted.v1", art],
+        [`MEMORY:${added}`, "dev.aether.memory.added.v1", mem],
+        [`MEMORY:${buried}`, "dev.aether.memory.forgotten.v1", mem],
+      ]),
+    );
+    expect(events).toHaveLength(4);
+    expect(JSON.stringify(events)).not.toContain("secret");
+    expect(events.find(({ type }) => type.includes("artifact.deleted"))?.data).toEqual({
+      ...{ name: "grün.txt", type: "text/plain", size_bytes: 2, sha256: "ab" },
+    });
+  });
+
+  it("an artifact that is removed after its event is told once more, and only that", async () => {
+    await using room = await openRoom();
+    await using artifacts = await room.nats.connect("artifacts");
+    await using _service = await room.start();
+    const ledger = await openLedger(artifacts, "artifacts");
+    const id = createId("art");
+    const value = {
+      ...{ id, owner: "user:1000", name: "a", type: "text/plain", size_bytes: 1, sha256: "ab", job_id: null },
+      ...{ intent_id: null, created_at: new Date().toISOString() },
+    };
+    const revision = await ledger.put(id, value);
+    await waitFor("its event", async () => (await room.read()).length === 1);
+    await ledger.remove(id, { value, revision });
+    await waitFor("its end", async () => (await room.read()).length === 2);
+    expect((await room.read()).map(({ type }) => type.split(".")[3])).toEqual(["created", "deleted"]);
   });
 
   it("a record that cannot be read is passed over, and what comes after it is told", async () => {

@@ -36,13 +36,15 @@ export async function tend(shelf: Shelf, store: Store, now: Date): Promise<void>
 }
 
 async function bury(
-  { id, owner, supersedes, valid_from }: Pick<StoredEntry, "id" | "owner" | "supersedes" | "valid_from">,
+  entry: Omit<StoredEntry, "text" | "type">,
   sequence: number,
   { store, by, now }: { store: Store; by: string; now: Date },
 ): Promise<{ tombstone: Tombstone; sequence: number }> {
+  const { id, owner, supersedes, valid_from, kind, trust, created_at, intent_id, job_id } = entry;
   const tombstone: Tombstone = {
     ...{ type: "forgotten", id, owner, supersedes, superseded_at: valid_from },
     ...{ forgotten_at: now.toISOString(), forgotten_by: by },
+    entry: { sequence, kind, trust, created_at, intent_id, job_id },
   };
   try {
     return { tombstone, sequence: await store.bury(tombstone, sequence) };

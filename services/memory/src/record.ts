@@ -54,6 +54,15 @@ export const Tombstone = z.object({
   superseded_at: z.string(),
   forgotten_at: z.string(),
   forgotten_by: z.string(),
+  /** What its event said when it was added, for whoever had not heard of it by then. */
+  entry: z.object({
+    sequence: z.int(),
+    kind: MemoryKind,
+    trust: Trust,
+    created_at: z.string(),
+    intent_id: IntentId.nullable(),
+    job_id: JobId.nullable(),
+  }),
 });
 export type Tombstone = z.infer<typeof Tombstone>;
 
