@@ -10,6 +10,8 @@ import { defineCommand, type Options } from "../command.ts";
 import { type Daemon, describeProcesses, endDaemon, startDaemon, waitUntilHealthy } from "../daemon.ts";
 import { makeDemoHome } from "../demo-home.ts";
 import { createDemoJob } from "../demo-job.ts";
+import { showArtifacts, showMemory } from "../demo-kept.ts";
+import { type Findings, heading, held, type Stage, typedCommand } from "../demo-stage.ts";
 import { exitCodes, Failure } from "../failure.ts";
 import { formatBytes, formatMs } from "../format.ts";
 import { printHealth } from "../health-table.ts";
@@ -31,15 +33,6 @@ const interruptedCode = 130;
 const options = {
   keep: { type: "flag", about: "Leave it running, to look around in; where a step fails, only the folder" },
 } as const satisfies Options;
-
-/** What the demo found, for --json. */
-type Findings = Record<string, unknown>;
-
-interface Stage {
-  out: Output;
-  progress: Progress;
-  found: Findings;
-}
 
 export const demo = defineCommand({
   usage: "demo [--keep]",
@@ -73,6 +66,8 @@ export const demo = defineCommand({
       using transport = createUnixTransport(layout.socket);
       const client = createClient(transport);
       const job = await showJob(stage, client);
+      await showArtifacts(stage, client);
+      await showMemory(stage, client, home);
       await showDenial(stage, client);
       await showAudit(stage, client, job);
     };
@@ -217,18 +212,6 @@ async function showEnd(
   progress.clear();
   held(out, "every service, the worker and the bus have ended; the home is removed");
   out.line(`\n${out.paint("green", "Every step held.")}`);
-}
-
-function heading(out: Output, title: string): void {
-  out.line(`\n${out.paint("bold", title)}`);
-}
-
-function held(out: Output, text: string): void {
-  out.line(`  ${out.paint("green", "✓")} ${text}`);
-}
-
-function typedCommand(out: Output, command: string): void {
-  out.line(`  ${out.paint("dim", "$")} ${out.paint("bold", command)}`);
 }
 
 function sinceCommand(): number {
