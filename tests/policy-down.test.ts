@@ -2,6 +2,7 @@
 // its own limits. Over HTTP every refusal is 503 and says when to try again.
 import { mkdirSync, rmdirSync } from "node:fs";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
 import { streamState } from "@aether/bus";
 import { createUnixTransport } from "@aether/client";
@@ -19,16 +20,19 @@ const ticking = [
   `n=0; while :; do n=$((n+1)); read up rest < /proc/uptime; echo "l $AETHER_ATTEMPT $n $up"; sleep 0.1; done`,
 ];
 
-/** Everything that a person can ask and policy decides, about a job. */
-function decided(id: string): { name: string; method: string; path: string; body?: string }[] {
+/** Everything that a person can ask and policy decides, about a job and an artifact. */
+function decided(id: string, artifact: string): { name: string; method: string; path: string; body?: string }[] {
   const bodies: Record<string, object> = {
     "jobs.submit": { command: ["true"], resources },
     "policy.check": { action: "submit_job" },
+    "artifacts.register": { path: "/etc/hostname" },
   };
+  const queries: Record<string, string> = { "artifacts.upload": "?name=a" };
+  const pathOf = (path: string) => path.replace("{id}", path.startsWith("/artifacts") ? artifact : id);
   return operations.flatMap(({ name, http, access }) =>
     http && "action" in access
       ? {
-          ...{ name, method: http.method, path: `/v0${http.path.replace("{id}", id)}` },
+          ...{ name, method: http.method, path: `/v0${pathOf(http.path)}${queries[name] ?? ""}` },
           ...(http.method === "POST" && { body: JSON.stringify(bodies[name] ?? {}) }),
         }
       : [],
@@ -42,9 +46,14 @@ interface Answer {
   retryAfter: number;
 }
 
-async function askAll(aether: Aether, id: string, only = (_name: string) => true): Promise<Answer[]> {
+async function askAll(
+  aether: Aether,
+  id: string,
+  only = (_name: string) => true,
+  artifact = createId("art"),
+): Promise<Answer[]> {
   using transport = createUnixTransport(aether.socket);
-  const asked = decided(id).filter(({ name }) => only(name));
+  const asked = decided(id, artifact).filter(({ name }) => only(name));
   return await Promise.all(
     asked.map(async ({ name, ...request }) => {
       const headers = { "Content-Type": "application/json" };
@@ -93,9 +102,10 @@ describe.skipIf(missing)(`policy down${missing ? `: ${missing}` : ""}`, () => {
   it("everything that is decided is 503, while logs, leases and timeouts go on", async () => {
     const timed = await aether.client.jobs.submit({ command: ticking, resources, timeout: "3s", grace: "0s" });
     await waitFor("it to run", () => witness.job(timed.id)?.state === "running");
+    const stored = await aether.client.artifacts.put(Readable.from([Buffer.from("x")]), { name: "x" });
     await aether.programs.policy.kill();
     const known = witness.ids();
-    expectRefused(await askAll(aether, ticker));
+    expectRefused(await askAll(aether, ticker, () => true, stored.id));
     expectNothingDone(known);
     await using jobs = await aether.connect("jobs");
     const { lastSequence } = await streamState(jobs, "LOGS");
