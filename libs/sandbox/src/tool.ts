@@ -2,11 +2,13 @@
 // under its uid and in its cgroup, since what they read is the job's making. They run before the command does, or after its tree
 // is empty. Like the job's bwrap they wait for their arguments until they are in the cgroup.
 import { type ChildProcess, spawn } from "node:child_process";
+import { closeSync } from "node:fs";
+import { Socket } from "node:net";
 import type { Writable } from "node:stream";
 import type { Disk } from "./disk.ts";
 import type { Room, Tool, ToolOptions } from "./driver.ts";
 import type { Group } from "./group.ts";
-import { closeOnExecAll } from "./native.ts";
+import { closeOnExecAll, createPipe } from "./native.ts";
 import { INNER_UID } from "./root-file-system.ts";
 
 const ARGUMENTS_FD = 3;
@@ -53,27 +55,20 @@ function run(
       String(INNER_UID),
     ],
     ...[...mounts, bind, disk.workspace, "/workspace", bind, disk.outputs, "/outputs", "--remount-ro", "/"],
-    ...[
-      "--clearenv",
-      "--setenv",
-      "PATH",
-      "/usr/bin:/bin",
-      "--setenv",
-      "LC_ALL",
-      "C",
-      "--unshare-user",
-      "--unshare-all",
-      "--seccomp",
-      String(FILTER_FD),
-    ],
+    ...["--clearenv", "--setenv", "PATH", "/usr/bin:/bin", "--setenv", "LC_ALL", "C"],
+    ...["--unshare-user", "--unshare-all", "--seccomp", String(FILTER_FD)],
   ];
+  // A pipe of our own: Node throws away what is left in one of its pipes when the process ends.
+  const output = createPipe(uid);
   closeOnExecAll();
   const child = spawn(bwrap, ["--args", String(ARGUMENTS_FD), "--", ...command], {
     ...{ cwd: "/", env: launcherEnvironment, detached: true, uid, gid: uid },
-    stdio: ["pipe", "pipe", "pipe", "pipe", "pipe"],
+    stdio: ["pipe", output.write, "pipe", "pipe", "pipe"],
   });
-  const [stdin, stdout, stderr, ours, filter] = child.stdio;
-  if (!stdin || !stdout || !stderr || !ours || !filter) throw new Error("a tool has its pipes");
+  closeSync(output.write);
+  const stdout = new Socket({ fd: output.read, readable: true, writable: false });
+  const [stdin, , stderr, ours, filter] = child.stdio;
+  if (!stdin || !stderr || !ours || !filter) throw new Error("a tool has its pipes");
   const started = (async () => {
     if (child.pid === undefined) return; // `ended` tells
     await group.join(child.pid);

@@ -28,6 +28,13 @@ describeDrivers("tools", (driver) => {
     await tool.ended;
   });
 
+  it("keep what they wrote for whoever reads it after their end", async () => {
+    await using left = await ended("echo mine >/outputs/a");
+    const tool = left.room.run(["cat", "/outputs/a"]);
+    await tool.ended;
+    expect(await text(tool.stdout)).toBe("mine\n");
+  });
+
   it("write only where they are told that they may, and are given their input", async () => {
     await using left = await ended("true");
     await expect(shell(left.room, "echo x >/workspace/c").ended).rejects.toThrow(/Read-only file system/);
