@@ -8,4 +8,14 @@ const lastWordsMs = 2_000;
 
 const config = readConfig(WorkerConfig, process.env);
 const log = openLog({ name: "worker", file: config.AETHER_LOG_FILE ?? null });
-await runMain(() => startWorker(config, log, () => setTimeout(() => process.exit(leaseLostExit), lastWordsMs)));
+let isEnding = false;
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  process.once(signal, () => {
+    isEnding = true;
+  });
+}
+/** Who is told to end meanwhile gives back what he holds, in his own time. */
+const endUnlessEnding = () => {
+  if (!isEnding) process.exit(leaseLostExit);
+};
+await runMain(() => startWorker(config, log, () => setTimeout(endUnlessEnding, lastWordsMs)));
