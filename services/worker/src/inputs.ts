@@ -3,7 +3,7 @@
 // behind them by a confined tool, so that no link of theirs can lead root anywhere.
 import { createHash } from "node:crypto";
 import { chmod, chown, mkdir, open } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { type Claim, ProblemError } from "@aether/contracts";
 import type { Room } from "@aether/sandbox";
 import type { Transfers } from "./transfers.ts";
