@@ -24,6 +24,7 @@ function decided(id: string): { name: string; method: string; path: string; body
   const bodies: Record<string, object> = {
     "jobs.submit": { command: ["true"], resources },
     "policy.check": { action: "submit_job" },
+    "events.emit": { specversion: "1.0", id: "1", type: "com.example.test" },
   };
   return operations.flatMap(({ name, http, access }) =>
     http && "action" in access
