@@ -238,7 +238,12 @@ function programSpecs(
     jobs2: jobs("jobs2.sqlite"),
     memory: {
       main: "services/memory/src/main.ts",
-      env: { ...url, AETHER_MEMORY_SEED_FILE: seed("memory"), AETHER_MEMORY_VIEWS_DIR: at("memory") },
+      env: {
+        ...url,
+        AETHER_MEMORY_SEED_FILE: seed("memory"),
+        AETHER_MEMORY_VIEWS_DIR: at("memory"),
+        AETHER_MEMORY_OPENER_SOCKET: at("opener.sock"),
+      },
     },
     events: {
       main: "services/events/src/main.ts",

@@ -26,7 +26,7 @@ const mayImport: Record<string, string[]> = {
   "services/gateway": forServices,
   "services/jobs": forServices,
   "services/policy": forServices,
-  "services/memory": forServices,
+  "services/memory": [...forServices, "libs/opener"],
   "services/worker": [...forServices, "libs/sandbox"],
   "apps/cli": ["libs/client", "libs/contracts"],
   "apps/aetherd": [

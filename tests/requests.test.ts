@@ -230,6 +230,13 @@ const requests: Record<string, BadRequest> = {
   "a relative path": post("/v0/memory/entries", { kind: "document", path: "a.md" }),
   "a path that is no file": post("/v0/memory/entries", { kind: "document", path: "/dev/zero" }),
   "a path that climbs to a folder": post("/v0/memory/entries", { kind: "document", path: "/etc/../tmp/.." }),
+  "an artifact that is none as a document": post("/v0/memory/entries", { kind: "document", artifact: "../x" }),
+  "an artifact that is not there as a document": post("/v0/memory/entries", {
+    kind: "document",
+    artifact: createId("art"),
+  }),
+  "a source that is an artifact that is not there": note({ source: `artifact:${createId("art")}` }),
+  "a source that is a file of nobody": note({ source: "file:///nowhere/at/all#L1" }),
   "a title of two lines": note({ title: "a\nb" }),
   "a trust that is none": note({ trust: "absolute" }),
   "an expiry that is none": note({ expires_at: "tomorrow" }),

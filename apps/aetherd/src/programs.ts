@@ -102,6 +102,7 @@ const environments: Record<ProgramName, (context: ProgramContext) => Record<stri
     ...(context.account && { AETHER_ARTIFACTS_OPENER_SOCKET: openerSocket(context.layout) }),
     AETHER_MEMORY_SEED_FILE: seedFile(context.layout.keysDir, "memory"),
     AETHER_MEMORY_VIEWS_DIR: join(context.layout.viewsDir, "memory"),
+    ...(context.account && { AETHER_MEMORY_OPENER_SOCKET: openerSocket(context.layout) }),
     AETHER_EVENTS_SEED_FILE: seedFile(context.layout.keysDir, "events"),
     AETHER_EVENTS_VIEW_FILE: join(context.layout.viewsDir, "events.sqlite"),
   }),

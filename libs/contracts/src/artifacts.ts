@@ -188,7 +188,7 @@ export const readChunk = defineOperation({
   bytes: "reply",
   problems: ["conflict"],
   access: fenced,
-  callers: ["gateway", "worker"],
+  callers: ["gateway", "worker", "memory"],
   retry: "safe",
   timeoutMs: limits.transferReadMs,
 });
@@ -201,7 +201,7 @@ export const closeTransfer = defineOperation({
   reply: z.object({}),
   problems: [],
   access: fenced,
-  callers: ["gateway", "worker"],
+  callers: ["gateway", "worker", "memory"],
   retry: "safe",
   timeoutMs: limits.transferStepMs,
 });

@@ -87,6 +87,7 @@ export {
   Trust,
   trustLevels,
 } from "./memory.ts";
+export { lendArtifact } from "./memory-artifacts.ts";
 export { createOpenApi } from "./openapi.ts";
 export { operations, type ServiceName, services } from "./operations.ts";
 export {

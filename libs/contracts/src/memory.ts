@@ -2,7 +2,7 @@
 // them again and says where each answer stands.
 import { z } from "zod";
 import { defineOperation } from "./define.ts";
-import { EntryId, IntentId, JobId } from "./ids.ts";
+import { ArtifactId, EntryId, IntentId, JobId } from "./ids.ts";
 import { limits } from "./limits.ts";
 import { Labels } from "./spec.ts";
 
@@ -68,18 +68,13 @@ export const NewEntry = z
       .regex(/^\/[^\0]*$/, "must be an absolute path")
       .optional()
       .describe("Instead of `text`: a file on this host, read with the caller's rights"),
-    artifact: z
-      .string()
-      .max(200)
-      .regex(/^[\x21-\x7e]+$/)
-      .optional()
-      .describe("Instead of `text`: an artifact's id"),
+    artifact: ArtifactId.optional().describe("Instead of `text`: an artifact, read with the caller's rights"),
     source: SourceUri.nullable().default(null).describe("Where the text is from, or what it is about"),
     author: line(100).nullable().default(null).describe("Who said it; absent: the caller"),
     thread: line(200).nullable().default(null).describe("The conversation it is a turn of"),
     labels: Labels.default({}).describe("The owner's own, to search by"),
     intent_id: IntentId.nullable().default(null).describe("The intent it belongs to"),
-    job_id: JobId.nullable().default(null).describe("The job it came out of"),
+    job_id: JobId.nullable().default(null).describe("The job it came out of; absent: the one that left the `artifact`"),
     derived_from: z.array(Origin).max(32).default([]).describe("What it was made of: entries and `artifact:…`"),
     trust: Trust.optional().describe("At most this; never raises what caller and lineage allow"),
     valid_from: time.nullable().default(null).describe("Since when it holds; absent: now"),

@@ -16,6 +16,7 @@ import { emitEvent, readEvents } from "./events.ts";
 import { checkAttempt, describeArtifact, giveOutput, takeInput } from "./job-artifacts.ts";
 import { getJob, killJob, listJobs, readLogs, stopJob, submitJob } from "./jobs.ts";
 import { addEntry, forgetEntry, getEntry, listEntries, searchMemory } from "./memory.ts";
+import { lendArtifact } from "./memory-artifacts.ts";
 import { checkPolicy, decide, listAudit, verifyAudit } from "./policy.ts";
 import { healthOperation, metricsOperation } from "./system.ts";
 import { appendLog, claimJobs, renewWorker, reportAttempt } from "./worker.ts";
@@ -50,6 +51,7 @@ export const services = {
     describeArtifact,
     takeInput,
     giveOutput,
+    lendArtifact,
     healthOperation("artifacts"),
     metricsOperation("artifacts"),
   ],

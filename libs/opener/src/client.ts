@@ -40,8 +40,8 @@ export interface Opener extends Disposable {
   forget(names: readonly string[]): Promise<string[]>;
 }
 
-/** Through the opener at the socket, or right here for the own user where there is none. */
-export function createOpener(options: { socketPath: string | null; filesDir: string }): Opener {
+/** Through the opener at the socket, or right here for the own user where there is none; who places nothing has no folder. */
+export function createOpener(options: { socketPath: string | null; filesDir?: string }): Opener {
   return options.socketPath === null ? openHere(options.filesDir) : openThere(options.socketPath);
 }
 
@@ -134,7 +134,11 @@ async function lastOf<T>(generator: AsyncGenerator<unknown, T, void>): Promise<T
   }
 }
 
-function openHere(filesDir: string): Opener {
+function openHere(givenDir: string | undefined): Opener {
+  const requireDir = (): string => {
+    if (givenDir === undefined) throw new Error("there is no folder to place files in");
+    return givenDir;
+  };
   const own = process.getuid?.();
   const requireOwn = (as: Credentials): void => {
     if (as.uid !== own) throw new FileRefused("this Aether opens only files of the user who runs it");
@@ -146,13 +150,13 @@ function openHere(filesDir: string): Opener {
     },
     async place(as, { chunks, freeFloorBytes, ...placed }) {
       requireOwn(as);
-      const folder = await makeUserFolder(filesDir, as.uid, as.gid);
+      const folder = await makeUserFolder(requireDir(), as.uid, as.gid);
       const found = await findPlaced(folder, placed);
       if (found !== null) return found;
       await requireRoom(folder, placed.sizeBytes + freeFloorBytes);
       return placeFile(folder, placed, chunks());
     },
-    forget: (names) => forgetPlaced(filesDir, names),
+    forget: async (names) => forgetPlaced(requireDir(), names),
     [Symbol.dispose]() {},
   };
 }

@@ -8,6 +8,7 @@ import { createRegistry, type Logger } from "@aether/telemetry";
 import type { ArtifactsConfig } from "./config.ts";
 import { createFiles } from "./files.ts";
 import { artifactHandlers, type Transfer } from "./handlers.ts";
+import { lendingHandler } from "./lending.ts";
 import { openStore } from "./store.ts";
 import { createTransfers } from "./transfers.ts";
 import { createUploads } from "./uploads.ts";
@@ -60,6 +61,7 @@ export async function startArtifacts(
       handlers: [
         ...artifactHandlers(parts),
         ...workerHandlers({ bus, ...parts }),
+        lendingHandler({ bus, ...parts }),
         handler(healthOperation("artifacts"), {
           handle: async () => ({ version, degraded: await space.degraded() }),
         }),

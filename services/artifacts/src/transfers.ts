@@ -41,7 +41,8 @@ export function createTransfers<T extends Held>(idleMs: number, onError: (error:
   return {
     requireRoom(call) {
       const owner = ownerOf(call);
-      if (call.principal.type === "Worker" && open.size < limits.transfersMax) return; // it carries many people's
+      const carriesMany = call.principal.type === "Worker" || call.principal.type === "Service";
+      if (carriesMany && open.size < limits.transfersMax) return;
       const own = [...open.values()].filter((one) => one.owner === owner).length;
       if (own < limits.transfersPerCallerMax && open.size < limits.transfersMax) return;
       throw new ProblemError("too-many-requests", { detail: "too many transfers at a time", retry_after_ms: 1000 });

@@ -4,14 +4,15 @@ import { type Bus, type Call, handler, request } from "@aether/bus";
 import {
   checkAttempt,
   createId,
-  decide,
   describeArtifact,
   giveOutput,
+  type Principal,
   ProblemError,
   takeInput,
 } from "@aether/contracts";
 import { type HandlerParts, toDownload } from "./handlers.ts";
-import { type StoredArtifact, toPublic } from "./record.ts";
+import { mayRead } from "./reading.ts";
+import { toPublic } from "./record.ts";
 
 export function workerHandlers({ bus, store, uploads, transfers, requireSpace }: HandlerParts & { bus: Bus }) {
   return [
@@ -28,7 +29,13 @@ export function workerHandlers({ bus, store, uploads, transfers, requireSpace }:
         const held = await requireAttempt(bus, attempt, call);
         const entry = held.inputs.includes(id) ? await store.get(id) : null;
         if (!entry) throw new ProblemError("not-found", { detail: `there is no input ${id}` });
-        await requireReadable(bus, entry.value, { ...held, job_id: attempt.job_id });
+        // The owner's right to read it now: decided at submit is not decided for later.
+        const [type = "", ...owner] = held.owner.split(":");
+        const kind = type === "agent" ? "Agent" : "User";
+        const reader: Principal = { type: kind, id: owner.join(":"), roles: ["member"] };
+        const about = { intentId: held.intent_id, jobId: attempt.job_id };
+        if (!(await mayRead(bus, reader, entry.value, about)))
+          throw new ProblemError("not-found", { detail: `there is no input ${id}` });
         transfers.requireRoom(call);
         const transfer = transfers.open(call, toDownload(store, entry.value));
         return { transfer, artifact: toPublic(entry.value, entry.revision) };
@@ -53,30 +60,4 @@ async function requireAttempt(bus: Bus, attempt: Attempt, call: Call) {
   const { type, id: host } = call.principal;
   if (type !== "Worker") throw new ProblemError("policy-denied", { detail: "only a worker may call this" });
   return (await request(bus, checkAttempt, { ...attempt, host }, { envelope: { request_id: call.requestId } })).reply;
-}
-
-/** The owner's right to read it now: decided at submit is not decided for later. */
-async function requireReadable(
-  bus: Bus,
-  artifact: StoredArtifact,
-  job: { owner: string; intent_id: string | null; job_id: string },
-): Promise<void> {
-  const [type = "", ...id] = job.owner.split(":");
-  const { reply } = await request(
-    bus,
-    decide,
-    {
-      principal: { type: type === "agent" ? "Agent" : "User", id: id.join(":"), roles: ["member"] },
-      action: "read_artifact",
-      resource: { type: "Artifact", id: artifact.id, owner: artifact.owner, labels: artifact.labels },
-      context: {},
-      record: "before",
-      request_id: createId("req"),
-      intent_id: job.intent_id,
-      job_id: job.job_id,
-      digest: `sha256:${artifact.sha256}`,
-    },
-    { envelope: { request_id: createId("req") } },
-  );
-  if (reply.outcome !== "allow") throw new ProblemError("not-found", { detail: `there is no input ${artifact.id}` });
 }

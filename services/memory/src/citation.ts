@@ -1,9 +1,9 @@
 // Where an answer's words stand, looked up now: its source is read again, with the rights of who asks. Equal bytes are fresh;
 // in changed ones the words are looked for, nearest to where they were.
-import type { Citation, Principal } from "@aether/contracts";
+import type { Citation } from "@aether/contracts";
 import { locate } from "./places.ts";
 import type { Anchor, EntryFacts } from "./record.ts";
-import { isReadable, placeOf, type SourceReader } from "./source.ts";
+import { type Asker, isReadable, placeOf, type Source, type SourceReader } from "./source.ts";
 
 /** A passage of an entry that is to be cited. */
 export interface Cited {
@@ -14,30 +14,24 @@ export interface Cited {
 }
 
 /** Citations for passages, in their order; a source is read once for all of them, and one at a time is held. */
-export async function cite(cited: readonly Cited[], principal: Principal, reader: SourceReader): Promise<Citation[]> {
+export async function cite(cited: readonly Cited[], asker: Asker, reader: SourceReader): Promise<Citation[]> {
   const citations = new Map<Cited, Citation>();
   for (const [uri, group] of Map.groupBy(cited, ({ facts }) => sourceOf(facts))) {
-    const source = uri === null ? null : await look(uri, principal, reader);
+    const source = uri === null ? null : await look(uri, group, asker, reader);
     for (const one of group) citations.set(one, uri === null ? ofEntry(one) : ofSource(one, uri, source));
   }
   return cited.flatMap((one) => citations.get(one) ?? []);
 }
 
-interface Source {
-  bytes: Buffer;
-  sha256: string;
-}
-
 const sourceOf = ({ source }: EntryFacts) => (source && isReadable(source.uri) ? source.uri : null);
 
-async function look(uri: string, principal: Principal, reader: SourceReader): Promise<Source | null> {
-  const bytes = await reader.read(uri, principal).catch(() => null); // what cannot be read is missing, whatever the reason
-  return bytes && { bytes: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length), sha256: await sha256(bytes) };
-}
+/** What its entries knew it by: its digest when they were written. */
+const digestOf = ({ source, sha256 }: EntryFacts) => source?.sha256 ?? sha256;
 
-/** SHA-256 in hex, computed off the event loop. */
-export async function sha256(bytes: Uint8Array): Promise<string> {
-  return Buffer.from(await crypto.subtle.digest("SHA-256", Uint8Array.from(bytes))).toString("hex");
+async function look(uri: string, cited: readonly Cited[], asker: Asker, reader: SourceReader): Promise<Source | null> {
+  const [known = null, ...others] = new Set(cited.map(({ facts }) => digestOf(facts)));
+  const source = await reader.read(uri, asker, others.length === 0 ? known : null).catch(() => null);
+  return source && "sha256" in source ? source : null; // what cannot be read is missing, whatever the reason
 }
 
 /** An entry that is from nowhere else is its own source, and never changes. */
@@ -52,14 +46,14 @@ function ofSource(cited: Cited, uri: string, source: Source | null): Citation {
   const anchor: Anchor | null = wholeIsCited
     ? { lines: cited.lines, bytes: cited.bytes, quote: cited.quote }
     : (facts.source?.anchor ?? null);
-  const known = facts.source?.sha256 ?? facts.sha256;
+  const known = digestOf(facts);
   const citation = (state: Citation["state"], at: Pick<Anchor, "lines" | "bytes"> | null): Citation => ({
     ...{ uri, lines: at?.lines ?? null, bytes: at?.bytes ?? null, sha256: known, quote: anchor?.quote ?? null, state },
     ref: refOf(placeOf(uri), at?.lines ?? null),
   });
   if (!source) return citation("missing", anchor);
   if (source.sha256 === known) return citation("fresh", anchor);
-  const moved = anchor && locate(source.bytes, anchor.quote, anchor.bytes[0]);
+  const moved = anchor && source.bytes && locate(source.bytes, anchor.quote, anchor.bytes[0]);
   return moved ? citation("moved", moved) : citation("stale", anchor);
 }
 

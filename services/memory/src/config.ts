@@ -5,6 +5,10 @@ export const MemoryConfig = z.object({
   AETHER_NATS_URL: z.string().describe("URL of nats-server"),
   AETHER_MEMORY_SEED_FILE: z.string().describe("File with the nkey seed of user `memory`"),
   AETHER_MEMORY_VIEWS_DIR: z.string().describe("Folder of the SQLite views, one for each owner; disposable"),
+  AETHER_MEMORY_OPENER_SOCKET: z
+    .string()
+    .optional()
+    .describe("Socket of the opener, which reads files as who asks; without it only the own user's"),
   OTEL_EXPORTER_OTLP_ENDPOINT: z
     .string()
     .optional()

@@ -57,12 +57,7 @@ export function memoryHandlers({ store, shelves, sources, vectors, clock }: Hand
       intentId: ({ intent_id }) => intent_id,
       async handle(request, call) {
         const now = clock.now();
-        const { principal, intentId } = call;
-        const asked = await draft(
-          request,
-          { id: call.createdId ?? createId("mem"), principal, intentId, now },
-          sources,
-        );
+        const asked = await draft(request, { id: call.createdId ?? createId("mem"), asker: call, now }, sources);
         return await shelves.use(asked.owner, async (shelf) => {
           const { facts, sequence, ...superseded } = await shelf.write(asked.id, () => settle(asked, shelf, now));
           vectors?.fill(shelf);
@@ -81,7 +76,7 @@ export function memoryHandlers({ store, shelves, sources, vectors, clock }: Hand
         if (!place) throw new ProblemError("not-found", { detail: "the entry has no such lines" });
         const facts = toFacts(record);
         const quote = text.toString("utf8", ...place.bytes);
-        const [citation] = await cite([{ facts, quote, ...place }], call.principal, sources);
+        const [citation] = await cite([{ facts, quote, ...place }], call, sources);
         if (!citation) throw new Error("nothing was cited");
         return await shelves.use(record.owner, async (shelf) => ({
           ...present(shelf, facts, sequence),
@@ -138,7 +133,7 @@ export function memoryHandlers({ store, shelves, sources, vectors, clock }: Hand
       };
       const { named, mode, hits } = await search(request, options);
       const cited = hits.map(({ facts, quote, lines, bytes }) => ({ facts, quote, lines, bytes }));
-      const citations = await cite(cited, call.principal, sources);
+      const citations = await cite(cited, call, sources);
       const results = hits.flatMap(({ facts, score, explain, snippet }, i) => {
         const citation = citations[i];
         if (!citation) return [];

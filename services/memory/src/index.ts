@@ -1,26 +1,24 @@
 // The memory service: notes and documents, kept word for word in the stream MEMORY and found again through one view an owner.
 import { type Bus, connectBus, handler, serve } from "@aether/bus";
 import { healthOperation } from "@aether/contracts";
+import { createOpener } from "@aether/opener";
 import { createRegistry, type Logger } from "@aether/telemetry";
 import type { MemoryConfig } from "./config.ts";
 import { tend } from "./forget.ts";
 import { memoryHandlers } from "./handlers.ts";
 import { createReader } from "./reader.ts";
 import { createShelves } from "./shelves.ts";
-import { createOwnFileReader, type SourceReader } from "./source.ts";
+import { createSourceReader } from "./source-reader.ts";
 import { openStore } from "./store.ts";
 import { createVectors, type Embedder } from "./vectors.ts";
 
 export { MemoryConfig } from "./config.ts";
-export type { SourceReader } from "./source.ts";
 export type { Embedder } from "./vectors.ts";
 
 const version = "0.1.0";
 
 export interface MemoryOverrides {
   bus?: Bus;
-  /** Reads sources on behalf of others than the user that this process runs as. */
-  sources?: SourceReader;
   /** Makes texts comparable by meaning; without one, search goes by words. */
   embedder?: Embedder;
   clock?: { now(): Date };
@@ -42,6 +40,8 @@ export async function startMemory(
         ...{ otlpEndpoint: config.OTEL_EXPORTER_OTLP_ENDPOINT, log },
       }),
     );
+  const opener = stack.use(createOpener({ socketPath: config.AETHER_MEMORY_OPENER_SOCKET ?? null }));
+  const sources = createSourceReader(bus, opener);
   const store = openStore(bus);
   const reader = stack.use(createReader());
   const vectors = overrides.embedder ? createVectors(overrides.embedder, log) : null;
@@ -65,10 +65,7 @@ export async function startMemory(
       description: "Notes and documents, found again with their source",
       idempotency: true,
       metrics: createRegistry(),
-      handlers: [
-        ...memoryHandlers({ store, shelves, vectors, sources: overrides.sources ?? createOwnFileReader(), clock }),
-        health,
-      ],
+      handlers: [...memoryHandlers({ store, shelves, vectors, sources, clock }), health],
     }),
   );
   const running = stack.move();

@@ -1,29 +1,19 @@
 // From a request to the entry that is stored: where its words come from, what its source says now, how far it may be
 // trusted, and whether it may be kept at all beside what is there already.
 import { isUtf8 } from "node:buffer";
-import {
-  isPlainText,
-  limits,
-  MemoryText,
-  type NewEntry,
-  type Principal,
-  ProblemError,
-  principalName,
-} from "@aether/contracts";
+import { isPlainText, MemoryText, type NewEntry, ProblemError, principalName } from "@aether/contracts";
 import type { z } from "zod";
-import { sha256 } from "./citation.ts";
 import { utc } from "./entry-view.ts";
 import { locate, placeOfLines } from "./places.ts";
 import { type Anchor, type StoredEntry, titleOf } from "./record.ts";
 import type { Shelf } from "./shelves.ts";
-import { fileUri, isReadable, type SourceReader, splitUri } from "./source.ts";
+import { type Asker, fileUri, isReadable, type SourceReader, sha256, splitUri } from "./source.ts";
 import { leastTrust, trustOf } from "./trust.ts";
 
 type Asked = z.infer<typeof NewEntry>;
 export interface Writer {
   id: string;
-  principal: Principal;
-  intentId: string | null;
+  asker: Asker;
   now: Date;
 }
 
@@ -31,19 +21,23 @@ const quoteMaxBytes = 4_096;
 
 /** The entry that was asked for, without what depends on the other entries. */
 export async function draft(asked: Asked, writer: Writer, reader: SourceReader): Promise<StoredEntry> {
-  const { principal, now } = writer;
-  const { text, uri } = await readText(asked, principal, reader);
+  const { asker, now } = writer;
+  const { principal } = asker;
+  const { text, uri, jobId } = await readText(asked, asker, reader);
   const given = uri ?? asked.source;
-  const trust = trustOf(principal.type, { source: given, derivedFrom: asked.derived_from, claim: asked.trust });
+  const job_id = asked.job_id ?? jobId;
+  const made = uri?.startsWith("artifact:") ? [uri] : [];
+  const derived_from = [...new Set([...asked.derived_from, ...made])];
+  const lineage = { source: given, jobId: job_id, derivedFrom: derived_from };
   return {
     ...{ type: "entry", id: writer.id, owner: principalName(principal), kind: asked.kind },
     ...{ title: asked.title ?? titleOf(text), text, author: asked.author ?? principalName(principal) },
     ...{ thread: asked.thread, labels: asked.labels },
-    source: given === null ? null : await readSource(given, { text, kind: asked.kind, principal, reader }),
+    source: given === null ? null : await readSource(given, { text, kind: asked.kind, asker, reader }),
     created_by: { kind: principal.type, id: principal.id },
     created_at: now.toISOString(),
-    ...{ intent_id: asked.intent_id ?? writer.intentId, job_id: asked.job_id, derived_from: asked.derived_from },
-    ...{ supersedes: asked.supersedes, trust },
+    ...{ intent_id: asked.intent_id ?? asker.intentId, job_id, derived_from },
+    ...{ supersedes: asked.supersedes, trust: trustOf(principal.type, { ...lineage, claim: asked.trust }) },
     valid_from: asked.valid_from === null ? now.toISOString() : utc(asked.valid_from),
     expires_at: asked.expires_at === null ? null : utc(asked.expires_at),
   };
@@ -74,41 +68,45 @@ function lineageOf({ derived_from, supersedes, source }: StoredEntry): string[] 
 
 async function readText(
   asked: Asked,
-  principal: Principal,
+  asker: Asker,
   reader: SourceReader,
-): Promise<{ text: string; uri: string | null }> {
-  if (asked.text !== undefined) return { text: asked.text, uri: null };
+): Promise<{ text: string; uri: string | null; jobId: string | null }> {
+  if (asked.text !== undefined) return { text: asked.text, uri: null, jobId: null };
   const uri = asked.path === undefined ? `artifact:${asked.artifact}` : fileUri(asked.path);
   const field = asked.path === undefined ? "artifact" : "path";
-  const bytes = await reader.read(uri, principal);
-  if (!bytes) throw refused(field, `must be a file of at most ${limits.memorySourceBytes} bytes that you can read`);
-  if (Buffer.from(bytes.subarray(0, 5)).toString("latin1") === "%PDF-")
-    throw refused(field, "PDF cannot be read yet; send its text");
+  const { bytes, jobId } = await requireSource(uri, field, asker, reader);
+  if (bytes.toString("latin1", 0, 5) === "%PDF-") throw refused(field, "PDF cannot be read yet; send its text");
   const text = isUtf8(bytes) ? new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes) : null;
   if (text === null || !isPlainText(text)) throw refused(field, "must hold text in UTF-8");
   const checked = MemoryText.safeParse(text);
   if (!checked.success) throw refused(field, checked.error.issues[0]?.message ?? "is not valid");
-  return { text, uri };
+  return { text, uri, jobId };
+}
+
+async function requireSource(uri: string, field: string, asker: Asker, reader: SourceReader) {
+  const source = await reader.read(uri, asker);
+  if ("refused" in source) throw refused(field, source.refused);
+  const { bytes, ...facts } = source;
+  if (bytes === null) throw new Error("a source came without its bytes");
+  return { bytes, ...facts };
 }
 
 /** What the source is now; for a note also where in it the words are. */
 async function readSource(
   given: string,
-  about: { text: string; kind: Asked["kind"]; principal: Principal; reader: SourceReader },
+  about: { text: string; kind: Asked["kind"]; asker: Asker; reader: SourceReader },
 ): Promise<StoredEntry["source"]> {
   const { uri, lines } = splitUri(given);
   const isWhole = about.kind === "document" && lines === null;
   if (!isReadable(uri)) return { uri: given, sha256: null, anchor: null };
   // A document says that its text is the source: its own digest is what the source is held against.
   if (isWhole) return { uri, sha256: await sha256(Buffer.from(about.text)), anchor: null };
-  const bytes = await about.reader.read(uri, about.principal);
-  if (!bytes) throw refused("source", "must be a file that you can read");
-  const source = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  const { bytes: source, sha256: digest } = await requireSource(uri, "source", about.asker, about.reader);
   const words = about.text.trim();
   const found = lines || Buffer.byteLength(words) > quoteMaxBytes ? null : locate(source, words, 0);
   const anchor = lines ? anchorAt(source, lines) : found && { ...found, quote: words };
   if (lines && !anchor) throw refused("source", `has no such lines, or more than ${quoteMaxBytes} bytes in them`);
-  return { uri, sha256: await sha256(bytes), anchor };
+  return { uri, sha256: digest, anchor };
 }
 
 /** The lines of a source as an anchor; null where it has no such lines, or their words are too many to be kept. */

@@ -1,14 +1,26 @@
-// Reads what a text is from, with the rights of who asks and never with ours. In this process that is possible only where
-// both are the same user; for anybody else the read is refused until somebody reads on their behalf (`SourceReader`).
-import { constants } from "node:fs";
-import { type FileHandle, open } from "node:fs/promises";
+// What a text is from: its URI, and what there is to be told about it now, to somebody, by whoever reads it for him.
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { limits, type Principal, ProblemError } from "@aether/contracts";
+import type { Call } from "@aether/bus";
 
-/** The bytes of a source; null where there is none that this principal can read, or it is over the maximum. */
+/** Who asks, and in which request. */
+export type Asker = Pick<Call, "principal" | "requestId" | "intentId" | "traceparent">;
+
+export interface Source {
+  sha256: string;
+  /** Null where the digest was known, and with it what they are. */
+  bytes: Buffer | null;
+  /** The job that it came out of, where it is an artifact that says so. */
+  jobId: string | null;
+}
+
+/** Why this asker cannot read it. */
+export interface Refusal {
+  refused: string;
+}
+
 export interface SourceReader {
-  /** Throws ProblemError `unavailable` where nobody can read for this principal. */
-  read(uri: string, principal: Principal): Promise<Uint8Array | null>;
+  /** A source as it is now, without bytes where `known` is its digest. Throws ProblemError where nobody can tell now. */
+  read(uri: string, asker: Asker, known?: string | null): Promise<Source | Refusal>;
 }
 
 /** Whether a source's bytes can be looked up at all. */
@@ -23,9 +35,17 @@ export function originOf(uri: string | null): "here" | "file" | "artifact" | "el
 
 export const fileUri = (path: string) => pathToFileURL(path).href;
 
+/** The id of an artifact's URI; null where it is another's. */
+export const artifactOf = (uri: string) => (uri.startsWith("artifact:") ? uri.slice("artifact:".length) : null);
+
 /** The path of a file URI, or the URI itself. */
 export function placeOf(uri: string): string {
-  return uri.startsWith("file://") ? (toPath(uri) ?? uri) : uri;
+  if (!uri.startsWith("file://")) return uri;
+  try {
+    return fileURLToPath(uri);
+  } catch {
+    return uri; // no path of this host
+  }
 }
 
 /** A source without its lines, and the lines: `#L10-L14`. */
@@ -36,49 +56,7 @@ export function splitUri(uri: string): { uri: string; lines: [number, number] | 
   return { uri: found[1], lines: [first, Math.max(first, Number(found[3] ?? first))] };
 }
 
-/** Reads files of this process's own user. */
-export function createOwnFileReader(): SourceReader {
-  return {
-    async read(uri, principal) {
-      if (!uri.startsWith("file:///")) throw needs("artifacts are not kept yet");
-      if (principal.type !== "User" || principal.uid === undefined || principal.uid !== process.getuid?.()) {
-        throw needs("files can be read only for the user that Aether runs as; send the text itself");
-      }
-      const path = toPath(uri);
-      return path === null ? null : await readRegular(path);
-    },
-  };
-}
-
-function needs(detail: string): ProblemError {
-  return new ProblemError("unavailable", { detail, retry_after_ms: 60_000 });
-}
-
-function toPath(uri: string): string | null {
-  try {
-    return fileURLToPath(uri);
-  } catch {
-    return null; // a host, an encoded slash: no path of this host
-  }
-}
-
-/** Regular files only: no device that never ends, no FIFO that waits, no link that leads elsewhere. */
-async function readRegular(path: string): Promise<Uint8Array | null> {
-  let file: FileHandle;
-  try {
-    file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK | constants.O_NOCTTY);
-  } catch {
-    return null; // there is none, or none that may be read
-  }
-  try {
-    if (!(await file.stat()).isFile()) return null;
-    const buffer = Buffer.alloc(limits.memorySourceBytes + 1);
-    let sizeBytes = 0;
-    for (let read = -1; read !== 0 && sizeBytes < buffer.length; sizeBytes += read) {
-      ({ bytesRead: read } = await file.read(buffer, sizeBytes, Math.min(buffer.length - sizeBytes, 256 * 1024), null));
-    }
-    return sizeBytes > limits.memorySourceBytes ? null : Uint8Array.from(buffer.subarray(0, sizeBytes));
-  } finally {
-    await file.close();
-  }
+/** SHA-256 in hex, computed off the event loop. */
+export async function sha256(bytes: Uint8Array): Promise<string> {
+  return Buffer.from(await crypto.subtle.digest("SHA-256", Uint8Array.from(bytes))).toString("hex");
 }

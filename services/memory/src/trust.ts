@@ -20,10 +20,16 @@ export function leastTrust(levels: readonly Trust[]): Trust {
 /** What a writer may give at most, with a source and a lineage beside entries. */
 export function trustOf(
   writer: Principal["type"],
-  { source, derivedFrom, claim }: { source: string | null; derivedFrom: readonly string[]; claim: Trust | undefined },
+  {
+    source,
+    jobId,
+    derivedFrom,
+    claim,
+  }: { source: string | null; jobId: string | null; derivedFrom: readonly string[]; claim: Trust | undefined },
 ): Trust {
   const origin = originOf(source);
-  const isMade = origin === "artifact" || derivedFrom.some((origin) => origin.startsWith("artifact:"));
+  const isMade =
+    jobId !== null || origin === "artifact" || derivedFrom.some((origin) => origin.startsWith("artifact:"));
   return leastTrust([
     ofWriter[writer],
     ...(origin === "elsewhere" ? ["untrusted" as const] : []),

@@ -23,8 +23,14 @@ export const allow: DecideReply = {
   scope: "own",
 };
 
-const ada: Principal = { type: "User", id: "1000", roles: ["member"], uid: process.getuid?.() ?? 0 };
-export const ben: Principal = { type: "User", id: "1001", roles: ["member"], uid: 1001 };
+const ada: Principal = {
+  type: "User",
+  id: "1000",
+  roles: ["member"],
+  uid: process.getuid?.() ?? 0,
+  gid: process.getgid?.() ?? 0,
+};
+export const ben: Principal = { type: "User", id: "1001", roles: ["member"], uid: 1001, gid: 1001 };
 export const aurora: Principal = { type: "Agent", id: "aurora", roles: ["member"] };
 
 export interface CallAs {

@@ -2,7 +2,7 @@
 import { spawnSync } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { addEntry, forgetEntry, getEntry, listEntries, searchMemory } from "@aether/contracts";
+import { addEntry, createId, forgetEntry, getEntry, listEntries, searchMemory } from "@aether/contracts";
 import { requireBackend } from "@aether/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { allow, aurora, ben, type CallAs, type Fixture, startFixture } from "./_fixture.ts";
@@ -122,6 +122,8 @@ describe.skipIf(missing)(`memory${missing ? `: ${missing}` : ""}`, () => {
     expect(third.trust).toBe("untrusted");
     expect((await note("An agent's cheese.", { trust: "user" }, { as: aurora })).trust).toBe("agent");
     expect((await note("Made by a job.", { derived_from: ["artifact:art_1"] })).trust).toBe("tool");
+    const job_id = "job_01kas4f8m0w3v5x7z9b2d4f6h8";
+    expect((await note("Printed by a job.", { job_id, trust: "user" })).trust).toBe("tool");
     expect((await note("I doubt this cheese myself.", { trust: "untrusted" })).trust).toBe("untrusted");
     expect((await find("cheese moon", { min_trust: "user" })).results).toEqual([]);
     await expect(note("Of nothing.", { derived_from: ["mem_01kas4f8m2d6f8h0k3n5q7s9v1"] })).rejects.toMatchObject({
@@ -270,14 +272,13 @@ describe.skipIf(missing)(`memory${missing ? `: ${missing}` : ""}`, () => {
         slug: "invalid-request",
       });
     }
-    await expect(fixture.call(addEntry, { kind: "document", path: at("guide.md") }, { as: ben })).rejects.toMatchObject(
-      {
-        slug: "unavailable",
-      },
-    );
-    await expect(fixture.call(addEntry, { kind: "document", artifact: "art_1" })).rejects.toMatchObject({
-      slug: "unavailable",
-    });
+    for (const as of [ben, aurora])
+      await expect(fixture.call(addEntry, { kind: "document", path: at("guide.md") }, { as })).rejects.toMatchObject({
+        slug: "invalid-request",
+      });
+    // Nobody lends here.
+    const artifact = createId("art");
+    await expect(fixture.call(addEntry, { kind: "document", artifact })).rejects.toMatchObject({ slug: "unavailable" });
     expect((await fixture.call(listEntries, {})).items[0]?.id).toBe(before);
   });
 

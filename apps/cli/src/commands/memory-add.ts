@@ -13,6 +13,7 @@ const about = (field: keyof typeof NewEntry.shape) => NewEntry.shape[field].desc
 
 const options = {
   file: { type: "text", short: "f", value: "FILE", about: "Keep this file as a document; `-` is standard input" },
+  artifact: { type: "text", value: "ID", about: "Keep this artifact as a document" },
   title: { type: "text", value: "TEXT", about: about("title") },
   source: { type: "text", value: "URI", about: about("source") },
   author: { type: "text", value: "NAME", about: about("author") },
@@ -27,8 +28,8 @@ const options = {
 } as const satisfies Options;
 
 export const memoryAdd = defineCommand({
-  usage: "memory add [OPTION…] TEXT | memory add [OPTION…] -f FILE",
-  about: "Keep a note, or a file as a document, and print its id",
+  usage: "memory add [OPTION…] TEXT | memory add [OPTION…] -f FILE | memory add [OPTION…] --artifact ID",
+  about: "Keep a note, or a file or an artifact as a document, and print its id",
   options,
   operands: { min: 0, max: 1, name: "TEXT" },
   examples: [
@@ -58,10 +59,13 @@ export const memoryAdd = defineCommand({
   },
 });
 
-/** The words themselves, or those of a file, which is then their source. */
+/** The words themselves, or those of a file or an artifact, which is then their source. */
 async function readGiven(values: Values<typeof options>, text: string | undefined, stdin: NodeJS.ReadStream) {
-  if ((text === undefined) === (values.file === undefined)) throw new UsageError("Either TEXT or --file is needed");
+  const { file, artifact } = values;
+  if ([text, file, artifact].filter((one) => one !== undefined).length !== 1)
+    throw new UsageError("One of TEXT, --file and --artifact is needed");
   if (text !== undefined) return { kind: "note", text };
+  if (artifact !== undefined) return { kind: "document", artifact };
   if (values.file === "-" || values.file === undefined) {
     return { kind: "document", text: await readStdin(stdin, limits.memoryTextBytes) };
   }
