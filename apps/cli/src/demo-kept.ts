@@ -58,8 +58,19 @@ function requireSame({ id, sha256 }: Artifact, bytes: Uint8Array): void {
   if (digest !== sha256) throw new Failure(`${id} is ${sha256}, but the bytes here are ${digest}`);
 }
 
-const passage = "The key to the boat shed hangs behind the kitchen door. Ben has the second one.";
-const document = `# House notes\n\nRubbish goes out on Tuesday evening.\n\n${passage}\n\nThe boiler is serviced in October.\n`;
+const passage = "The key hangs behind the kitchen door. Ben has the second one.";
+const document = `# Rubbish
+
+It goes out on Tuesday evening.
+
+# Boat shed
+
+${passage}
+
+# Boiler
+
+It is serviced in October.
+`;
 const question = "where is the key to the boat shed";
 
 /** Shows a document that is kept, found, changed, and found again: the citation says what became of the words. */
@@ -72,22 +83,23 @@ export async function showMemory({ out, found }: Stage, client: Client, folder: 
   held(out, `${entry.id}  ${entry.lines} lines, word for word`);
 
   typedCommand(out, `aether memory search ${question}`);
-  const look = async (state: string, lines: string, what: string): Promise<MemoryHit> => {
+  const look = async (state: MemoryHit["citation"]["state"], what: string): Promise<MemoryHit> => {
     const [hit] = (await client.memory.search({ q: question, k: 1 })).results;
-    const isAsExpected = hit?.citation.state === state && hit.citation.ref.endsWith(`house.md#${lines}`);
-    if (!hit || !isAsExpected) {
-      throw new Failure(`the citation should be ${state} at ${lines}`, {
-        cause: new Error(JSON.stringify(hit?.citation)),
-      });
-    }
-    held(out, `${what}: ${out.paint("bold", `house.md#${lines}`)}  ${state}`);
+    const [first = 0, last = 0] = hit?.citation.lines ?? [];
+    const words = readFileSync(notes, "utf8")
+      .split("\n")
+      .slice(first - 1, last)
+      .join("\n");
+    if (hit?.citation.state !== state || (state !== "stale" && !words.includes(passage)))
+      throw new Failure(`the citation should be ${state}, and is ${hit?.citation.state} at ${hit?.citation.ref}`);
+    held(out, `${what}: ${out.paint("bold", path.basename(hit.citation.ref))}  ${state}`);
     return hit;
   };
-  const fresh = await look("fresh", "L5", "found");
-  out.line(`    ${out.paint("dim", `“${visible(fresh.citation.quote ?? "")}”`)}`);
-  writeFileSync(notes, `# Read this first\n\n${document}`);
-  const moved = await look("moved", "L7", "two lines above it");
+  const fresh = await look("fresh", "found");
+  out.line(`    ${out.paint("dim", `… ${visible(passage)}`)}`);
+  writeFileSync(notes, `Read this first.\n\n${document}`);
+  const moved = await look("moved", "after two lines came above it");
   writeFileSync(notes, document.replace(passage, "The key is lost."));
-  const stale = await look("stale", "L5", "the words are gone");
+  const stale = await look("stale", "after its words were changed");
   Object.assign(found, { memory: [fresh, moved, stale] });
 }
