@@ -15,6 +15,8 @@ const sandbox = "libs/sandbox/test";
 const bus = "libs/bus/test/boundary.test.ts";
 const jobs = "services/jobs/test/jobs.test.ts";
 const policy = "services/policy/test";
+const artifacts = "tests/artifacts.test.ts";
+const jobArtifacts = "tests/job-artifacts.test.ts";
 
 /** By number: what the attack is, and the tests as file and name. */
 const attacks: Record<number, { attack: string; tests: [file: string, name: string][] }> = {
@@ -57,6 +59,18 @@ const attacks: Record<number, { attack: string; tests: [file: string, name: stri
       ],
     ],
   },
+  5: {
+    attack: "root follows other people's paths",
+    tests: [
+      [artifacts, "that the asker may not read are refused, whatever leads to them"],
+      [artifacts, "are not led to by somebody's link for root"],
+      [artifacts, "that are no files are never opened"],
+      [artifacts, "that are swapped for links while they are asked for give away nothing"],
+      [artifacts, "that hold an artifact are its reader's alone, whole, and made good when they are not"],
+      [jobArtifacts, "outputs are the files that the globs name, of their types, and regular files alone"],
+      [jobArtifacts, "an archive can lead nobody out of the job's disk"],
+    ],
+  },
   7: {
     attack: "what fits nowhere holds up the queue, and the queue is lost",
     tests: [
@@ -75,6 +89,7 @@ const attacks: Record<number, { attack: string; tests: [file: string, name: stri
       ],
       [`${policy}/decide.test.ts`, "equal denials are one record at once and one counted record a second"],
       ["apps/aetherd/test/recovery.test.ts", "starts nats-server anew when the disk has failed it a write"],
+      [artifacts, "refuses what does not fit, keeps what it has, and has room again when something goes"],
     ],
   },
   9: {
@@ -138,6 +153,10 @@ const attacks: Record<number, { attack: string; tests: [file: string, name: stri
     tests: [
       [bus, "no user reaches another's subjects, streams, keys or inboxes"],
       [jobs, "a report or a log without the attempt's secret, or out of turn, changes nothing"],
+      [
+        jobArtifacts,
+        "a host gets and gives nothing of an attempt that it does not hold, nor anything by other operations",
+      ],
     ],
   },
   19: {
@@ -167,6 +186,19 @@ const attacks: Record<number, { attack: string; tests: [file: string, name: stri
     attack: "a disk quota that counts files",
     tests: [
       [`${sandbox}/limits.test.ts`, "answers ENOSPC at the disk's size, over both folders and with unlinked files"],
+    ],
+  },
+  24: {
+    attack: "events are lost, and forged",
+    tests: [
+      [
+        "services/events/test/derived.test.ts",
+        "no state change is without its event, and none has two, across SIGKILLs of the service",
+      ],
+      [
+        "services/events/test/events.test.ts",
+        "cannot be forged, and cannot take the place of the system's or of another user's (attack 24)",
+      ],
     ],
   },
 };
