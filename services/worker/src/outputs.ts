@@ -140,7 +140,7 @@ async function storeRest(files: readonly Found[], { claim, transfers, room }: Pa
   try {
     for (const { path, sizeBytes, type } of files) {
       const name = ArtifactName.safeParse(basename(toText(path)));
-      const output = { name: name.success ? name.data : "output", type, size_bytes: sizeBytes };
+      const output = { path, name: name.success ? name.data : "output", type, size_bytes: sizeBytes };
       const { id, sha256 } = await transfers.give(claim, output, take(sizeBytes));
       artifacts.push({ id, path: toText(path), size_bytes: sizeBytes, sha256 });
     }
