@@ -115,6 +115,17 @@ describe.skipIf(missing)(`artifacts${missing ? `: ${missing}` : ""}`, () => {
       ).toBe(2);
     });
 
+    it("are one artifact for one Idempotency-Key, and other bytes or another name under it are refused", async () => {
+      const before = await messages();
+      const key = ["-H", "Idempotency-Key: put-once"];
+      const first = toArtifact(await put("once", "once", curl, ...key));
+      expect(toArtifact(await put("once", "once", curl, ...key))).toEqual(first);
+      expect(refusal(await put("more", "once", curl, ...key))).toEqual([409, "idempotency-conflict"]);
+      expect(refusal(await put("once", "other", curl, ...key))).toEqual([409, "idempotency-conflict"]);
+      expect((await aether.client.artifacts.list({ sha256: sha256("once") })).items).toEqual([first]);
+      expect(await messages()).toBe(before + 1);
+    });
+
     it("whose sender breaks off leave nothing that can be read, listed or counted", async () => {
       const before = await messages();
       const listed = await aether.client.artifacts.list();

@@ -44,7 +44,7 @@ function renderApi(openApi: Schema): string {
     "assume its path in `$S`. The same as OpenAPI 3.1: [openapi.json](openapi.json), or `GET /v0/openapi.json`.",
     "",
     "- Who calls is read from the socket: the uid is the user, root and the daemon's own uid are operators.",
-    "- `Idempotency-Key` (a POST that makes something): the same key and body within 24 h give the first answer again, the same",
+    "- `Idempotency-Key` (what makes something): the same key and body within 24 h give the first answer again, the same",
     "  key with another body is 409. `Aether-Intent-Id` ties a call to an intent; `traceparent` is taken over.",
     "- Every answer carries `Aether-Request-Id`; a problem names it as `instance`.",
     `- Durations are \`"90s"\`, \`"10m"\`, \`"1h30m"\`; sizes \`"512MiB"\` or bytes. Bodies are at most ${limits.requestBodyBytes / 1024} KiB,`,

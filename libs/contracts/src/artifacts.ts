@@ -113,11 +113,12 @@ export const uploadArtifact = defineOperation({
     sha256: Sha256.optional(),
   }),
   reply: z.object({ transfer }),
-  problems: putProblems,
+  problems: [...putProblems, "idempotency-conflict"],
   access: { action: "put_artifact", resource: "Artifact", owner: "caller", record: "before" },
   callers: ["gateway"],
-  retry: "safe",
+  retry: "with-key",
   creates: "art",
+  replay: "again",
   timeoutMs: limits.transferStepMs,
 });
 
@@ -141,7 +142,7 @@ export const commitUpload = defineOperation({
   summary: "End an upload: from here on the artifact is there",
   request: z.strictObject({ transfer }),
   reply: Artifact,
-  problems: ["conflict", "digest-mismatch", "artifacts-full"],
+  problems: ["conflict", "digest-mismatch", "idempotency-conflict", "artifacts-full"],
   access: fenced,
   callers: ["gateway", "worker"],
   retry: "with-key",

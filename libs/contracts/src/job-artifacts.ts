@@ -65,6 +65,8 @@ export const giveOutput = defineOperation({
   problems: ["conflict", "not-found", "too-large", "artifacts-full", "storage-full", "too-many-requests"],
   access: fenced("held against the attempt, whose start policy has decided"),
   callers: ["worker"],
-  retry: "safe",
+  retry: "with-key",
+  creates: "art",
+  replay: "again",
   timeoutMs: limits.transferStepMs,
 });

@@ -121,7 +121,7 @@ function parametersOf(operation: Operation, example: Example, components: Json):
     ...exampleOf(example.query?.[name]),
   }));
   const fromHeaders = Object.entries({ ...headers, ...transferHeaders[operation.kind] })
-    .filter(([name]) => name !== "Idempotency-Key" || isPost)
+    .filter(([name]) => name !== "Idempotency-Key" || isPost || operation.creates)
     .map(([name, description]) => ({ name, in: "header", description, schema: { type: "string" } }));
   return [...fromPath, ...fromQuery, ...fromHeaders];
 }

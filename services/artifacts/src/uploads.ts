@@ -122,6 +122,8 @@ function createUpload({ store, draft, announced, known, own, requireRoom, done }
     if (announced.sha256 !== null && announced.sha256 !== sha256) throw mismatch(`their SHA-256 is ${sha256}`);
     if (announced.sizeBytes !== null && announced.sizeBytes !== sizeBytes) throw mismatch(`they are ${sizeBytes}`);
     return store.exclusive(async () => {
+      const made = await store.get(draft.id); // by an earlier try with the same key, whose answer was lost
+      if (made) return requireSame(made, sha256);
       const sent = { object, chunks, first, size_bytes: sizeBytes, sha256 };
       const { object: at, chunks: count, first: from } = known ?? store.index.objectOf(sha256) ?? sent;
       const bytes = { object: at, chunks: count, first: from, size_bytes: sizeBytes, sha256 };
@@ -163,6 +165,11 @@ function createUpload({ store, draft, announced, known, own, requireRoom, done }
 
 function tooLarge(what: string, maxBytes: number): ProblemError {
   return new ProblemError("too-large", { detail: `${what} may have ${maxBytes} bytes` });
+}
+
+function requireSame(made: Entry<StoredArtifact>, sha256: string): Entry<StoredArtifact> {
+  if (made.value.sha256 === sha256) return made;
+  throw new ProblemError("idempotency-conflict", { detail: "other bytes were stored under this key" });
 }
 
 function mismatch(detail: string): ProblemError {

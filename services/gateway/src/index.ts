@@ -19,7 +19,7 @@ import {
   type Registry,
   type Span,
 } from "@aether/telemetry";
-import { refuseBody, toEnvelope } from "./call.ts";
+import { invalidField, refuseBody, toEnvelope } from "./call.ts";
 import { answerDownload } from "./download-route.ts";
 import { answerEvents } from "./events-route.ts";
 import { formatMetrics, textTypes } from "./exposition.ts";
@@ -184,7 +184,7 @@ async function answer(context: Context, exchange: Exchange, { route, params, sea
     }
     return answerOperation({ ...context, bus, log }, exchange, { operation, params, search, envelope });
   }
-  for (const name of search.keys()) throw new ProblemError("invalid-request", { detail: `${name}: unknown parameter` });
+  for (const name of search.keys()) throw invalidField(name, "unknown parameter");
   switch (route.system) {
     case "/health": {
       const health = await readHealth(bus, version, envelope);

@@ -29,10 +29,11 @@ export interface UploadCall {
 export async function answerUpload(
   { bus }: { bus: Bus },
   { request: incoming, response }: Exchange,
-  { operation, search, envelope }: UploadCall,
+  { operation, search, envelope: keyed }: UploadCall,
 ): Promise<void> {
   const input = toInput(incoming, parseQuery(querySchema(operation), search));
-  const { transfer } = (await request(bus, uploadArtifact, input, { envelope })).reply;
+  const { transfer } = (await request(bus, uploadArtifact, input, { envelope: keyed })).reply;
+  const { idempotency_key: _, ...envelope } = keyed; // the transfer has the id that the key stands for
   try {
     await sendInChunks(readParts(incoming), async (index, bytes) => {
       await request(bus, sendChunk, { transfer, index }, { envelope, bytes });

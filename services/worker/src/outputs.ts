@@ -140,7 +140,7 @@ async function storeRest(files: readonly Found[], { claim, transfers, room }: Pa
   try {
     for (const { path, sizeBytes, type } of files) {
       const name = ArtifactName.safeParse(basename(toText(path)));
-      const output = { name: name.success ? name.data : "output", type, size_bytes: sizeBytes };
+      const output = { path, name: name.success ? name.data : "output", type, size_bytes: sizeBytes };
       const { id, sha256 } = await transfers.give(claim, output, take(sizeBytes));
       artifacts.push({ id, path: toText(path), size_bytes: sizeBytes, sha256 });
     }
@@ -153,13 +153,21 @@ async function storeRest(files: readonly Found[], { claim, transfers, room }: Pa
 /** Cuts a stream into pieces of given sizes, one after the other. */
 function createSplitter(stdout: Readable): (sizeBytes: number) => AsyncGenerator<Uint8Array, void, void> {
   const parts: AsyncIterator<Buffer> = stdout[Symbol.asyncIterator]();
+  const ask = () => {
+    const next = parts.next();
+    next.catch(() => {}); // met when its turn comes
+    return next;
+  };
+  // Asked for at once: what nobody has begun to read when the tool ends, Node throws away.
+  let coming = ask();
   let rest: Buffer = Buffer.alloc(0);
   return async function* take(sizeBytes) {
     for (let left = sizeBytes; left > 0; ) {
       if (rest.length === 0) {
-        const next = await parts.next();
+        const next = await coming;
         if (next.done) throw new Error("a file came shorter than it was found");
         rest = next.value;
+        coming = ask();
       }
       const piece = rest.subarray(0, left);
       rest = rest.subarray(piece.length);

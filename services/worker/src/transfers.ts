@@ -1,4 +1,5 @@
 // The bytes of an attempt, from and to the artifacts service: chunk by chunk, under the attempt's secret.
+import { createHash } from "node:crypto";
 import { type Bus, readAhead, request, sendInChunks } from "@aether/bus";
 import {
   type Artifact,
@@ -16,10 +17,10 @@ import {
 export interface Transfers {
   /** An input's record, and its bytes as they are asked for. */
   take(claim: Claim, id: string): Promise<{ artifact: Artifact; bytes: AsyncGenerator<Uint8Array, void, void> }>;
-  /** Stores an output; nothing of it stays unless all of it came. */
+  /** Stores an output; nothing of it stays unless all of it came, and it is one artifact however often it is given. */
   give(
     claim: Claim,
-    output: { name: string; type: string; size_bytes: number },
+    output: { path: string; name: string; type: string; size_bytes: number },
     bytes: AsyncIterable<Uint8Array>,
   ): Promise<Artifact>;
 }
@@ -43,8 +44,10 @@ export function createTransfers(bus: Bus): Transfers {
       }
       return { artifact, bytes: bytes() };
     },
-    async give({ job_id, attempt, secret }, output, bytes) {
-      const { reply } = await request(bus, giveOutput, { job_id, attempt, secret, ...output }, envelope());
+    async give({ job_id, attempt, secret }, { path, ...output }, bytes) {
+      const idempotency_key = `${job_id}.${attempt}.${createHash("sha256").update(path).digest("hex")}`;
+      const keyed = { envelope: { ...envelope().envelope, idempotency_key } };
+      const { reply } = await request(bus, giveOutput, { job_id, attempt, secret, ...output }, keyed);
       const { transfer } = reply;
       try {
         await sendInChunks(bytes, async (index, chunk) => {
