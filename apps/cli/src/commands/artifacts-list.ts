@@ -2,9 +2,9 @@ import { type Artifact, limits, listArtifacts } from "@aether/contracts";
 import { defineCommand, type Options } from "../command.ts";
 import { exitCodes, UsageError } from "../failure.ts";
 import { formatAgo, formatBytes } from "../format.ts";
+import { readPages, toLimit } from "../read-pages.ts";
 import { type Output, printJson } from "../terminal.ts";
 import { alignColumns, shorten, visible } from "../text.ts";
-import { toLimit } from "./ps.ts";
 
 const nameColumns = 40;
 
@@ -38,18 +38,10 @@ export const artifactsList = defineCommand({
     }
     const limit = toLimit(values.limit);
     const client = await connect();
-    const items: Artifact[] = [];
-    let cursor: string | null = null;
-    do {
-      const page: { items: Artifact[]; next_cursor: string | null } = await client.artifacts.list({
-        ...filters.data,
-        limit: Math.min(limit - items.length, limits.pageMax),
-        ...(cursor !== null && { cursor }),
-      });
-      items.push(...page.items);
-      cursor = page.next_cursor;
-    } while (cursor !== null && items.length < limit);
-    if (json) printJson(out, { items, next_cursor: cursor });
+    const { items, next_cursor } = await readPages(limit, (place) =>
+      client.artifacts.list({ ...filters.data, ...place }),
+    );
+    if (json) printJson(out, { items, next_cursor });
     else if (values.quiet) for (const artifact of items) out.line(artifact.id);
     else printTable(out, items);
     return exitCodes.done;

@@ -1,9 +1,9 @@
-import { type AuditRecord, limits, listAudit } from "@aether/contracts";
+import { limits, listAudit } from "@aether/contracts";
 import { printAudit } from "../audit-table.ts";
 import { defineCommand, type Options } from "../command.ts";
 import { exitCodes, UsageError } from "../failure.ts";
+import { readPages, toLimit } from "../read-pages.ts";
 import { printJson } from "../terminal.ts";
-import { toLimit } from "./ps.ts";
 
 const about = (field: keyof typeof listAudit.request.shape) => listAudit.request.shape[field].description ?? "";
 
@@ -38,18 +38,8 @@ export const auditList = defineCommand({
     }
     const limit = toLimit(values.limit);
     const client = await connect();
-    const items: AuditRecord[] = [];
-    let cursor: string | null = null;
-    do {
-      const page: { items: AuditRecord[]; next_cursor: string | null } = await client.audit.list({
-        ...filters.data,
-        limit: Math.min(limit - items.length, limits.pageMax),
-        ...(cursor !== null && { cursor }),
-      });
-      items.push(...page.items);
-      cursor = page.next_cursor;
-    } while (cursor !== null && items.length < limit);
-    if (json) printJson(terminal.out, { items, next_cursor: cursor });
+    const { items, next_cursor } = await readPages(limit, (place) => client.audit.list({ ...filters.data, ...place }));
+    if (json) printJson(terminal.out, { items, next_cursor });
     else printAudit(terminal.out, items);
     return exitCodes.done;
   },

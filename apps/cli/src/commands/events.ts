@@ -3,9 +3,9 @@ import { defineCommand, type Options } from "../command.ts";
 import { eventLine } from "../event-line.ts";
 import { exitCodes, UsageError } from "../failure.ts";
 import { patienceMs } from "../patience.ts";
+import { toLimit } from "../read-pages.ts";
 import { printJsonLines } from "../terminal.ts";
 import { toSince } from "./logs.ts";
-import { toLimit } from "./ps.ts";
 
 const options = {
   follow: { type: "flag", short: "f", about: "Go on with what comes" },

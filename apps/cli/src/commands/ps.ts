@@ -1,10 +1,10 @@
-import type { Client } from "@aether/client";
 import { isTerminal, type Job, JobState, jobStates, limits } from "@aether/contracts";
 import { defineCommand, type Options, type Values } from "../command.ts";
 import { stateOf } from "../exit-code.ts";
 import { exitCodes, UsageError } from "../failure.ts";
 import { formatAgo, formatMs } from "../format.ts";
 import { toPairs } from "../job-spec.ts";
+import { readPages, toLimit } from "../read-pages.ts";
 import { type Output, printJson } from "../terminal.ts";
 import { alignColumns, quoteCommand, shorten, visible } from "../text.ts";
 
@@ -31,7 +31,8 @@ export const ps = defineCommand({
   async run({ values, json, terminal, connect }) {
     const query = toQuery(values);
     const limit = toLimit(values.limit);
-    const { items, next_cursor } = await list(await connect(), query, limit);
+    const client = await connect();
+    const { items, next_cursor } = await readPages(limit, (place) => client.jobs.list({ ...query, ...place }));
     if (json) printJson(terminal.out, { items, next_cursor });
     else if (values.quiet) for (const job of items) terminal.out.line(job.id);
     else {
@@ -84,33 +85,6 @@ function toStates(names: string[], all: boolean): JobState[] {
     if (!state.success) throw new UsageError(`'${name}' is no state: ${jobStates.join(", ")}`);
     return state.data;
   });
-}
-
-/** A count given on the command line. */
-export function toLimit(text: string | undefined): number {
-  if (text === undefined) return limits.pageDefault;
-  if (!/^\d{1,9}$/.test(text) || Number(text) < 1)
-    throw new UsageError(`--limit must be a number from 1, not '${text}'`);
-  return Number(text);
-}
-
-async function list(
-  client: Client,
-  query: Query,
-  limit: number,
-): Promise<{ items: Job[]; next_cursor: string | null }> {
-  const items: Job[] = [];
-  let cursor: string | null = null;
-  do {
-    const page = await client.jobs.list({
-      ...query,
-      limit: Math.min(limit - items.length, limits.pageMax),
-      ...(cursor !== null && { cursor }),
-    });
-    items.push(...page.items);
-    cursor = page.next_cursor;
-  } while (cursor !== null && items.length < limit);
-  return { items, next_cursor: cursor };
 }
 
 function printTable(out: Output, jobs: Job[]): void {
