@@ -106,9 +106,12 @@ describe.skipIf(missing)(`the whole story from curl${missing ? `: ${missing}` : 
     const entries = await items<MemoryEntry>(`/v0/memory/entries?${of}`);
     expect(entries.map(({ provenance }) => provenance.intent_id)).toEqual([intent, intent]);
     const events = (await curl.get(`/v0/events?${of}`)).body.trim().split("\n");
-    expect(events.map((line) => JSON.parse(line).type)).toEqual([
-      ...["submitted", "starting", "started", "ended"].map((verb) => `dev.aether.job.${verb}.v1`),
+    // In order for each thing, not across things.
+    expect(events.map((line) => JSON.parse(line).type).sort()).toEqual([
       "com.example.ground",
+      ...Array(3).fill("dev.aether.artifact.created.v1"),
+      ...["ended", "started", "starting", "submitted"].map((verb) => `dev.aether.job.${verb}.v1`),
+      ...Array(2).fill("dev.aether.memory.added.v1"),
     ]);
     const records = await items<{ action: string; intent_id: string }>(`/v0/audit?${of}&limit=100`);
     const actions = new Set(records.map(({ action }) => action));
