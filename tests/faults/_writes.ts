@@ -12,6 +12,8 @@ import type { Aether } from "../_aether.ts";
 export interface Ledger {
   /** By artifact id: its name and the digest of its bytes; the text of a job's output has one as well. */
   artifacts: Map<string, { name: string; sha256: string }>;
+  /** Artifacts that were deleted. */
+  removed: Set<string>;
   /** By entry id. */
   entries: Map<string, { text: string; supersedes: string | null }>;
   /** The same of those that are forgotten: whose place they took stays taken. */
@@ -57,6 +59,7 @@ type Write = (writer: Writer, number: number) => Promise<void>;
 export function startWrites(aether: Aether, round: string, count: number): Writes {
   const ledger: Ledger = {
     artifacts: new Map(),
+    removed: new Set(),
     entries: new Map(),
     forgotten: new Map(),
     events: new Map(),
@@ -123,6 +126,7 @@ const remove: Write = async ({ client, ledger }) => {
   const [id] = ledger.artifacts.keys();
   if (id === undefined) return;
   ledger.artifacts.delete(id);
+  ledger.removed.add(id);
   const tries = { count: 0 };
   await acknowledged(ledger, async (signal) => {
     try {
@@ -180,7 +184,8 @@ const run: Write = async ({ client, ledger, round }, number) => {
   ledger.jobs.add(id);
   await acknowledged(ledger, async (signal) => {
     const job = await client.jobs.get(id, { wait: "1s", signal });
-    if (!isTerminal(job.state)) throw new ProblemError("unavailable", { detail: "it has not ended yet" });
+    if (!isTerminal(job.state))
+      throw new ProblemError("unavailable", { detail: `it is ${job.state} still, in attempt ${job.attempt}` });
     for (const artifact of job.artifacts) ledger.artifacts.set(artifact.id, { name: text, sha256: sha256(text) });
   });
 };

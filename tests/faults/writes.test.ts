@@ -54,6 +54,21 @@ describe.skipIf(missing)(`killed during mixed writes${missing ? `: ${missing}` :
     for (const id of begun.ledger.jobs) expect(await jobFaults(aether, witness, id), `${context}: ${id}`).toEqual([]);
   });
 
+  it("every artifact and every entry has its events, once, and nothing else has", async () => {
+    const verbs = ["artifact.created", "artifact.deleted", "memory.added", "memory.forgotten"];
+    const type = verbs.map((verb) => `dev.aether.${verb}.v1`);
+    const told = (await eventsOf({ type, source: "/system" })).map((event) => `${event.type} ${event.subject}`);
+    const ledgers = [...rounds.values()];
+    const due = ledgers.flatMap(({ artifacts, removed, entries, forgotten }) => [
+      ...[...artifacts.keys(), ...removed].map((id) => `${type[0]} ${id}`),
+      ...[...removed].map((id) => `${type[1]} ${id}`),
+      ...[...entries.keys(), ...forgotten.keys()].map((id) => `${type[2]} ${id}`),
+      ...[...forgotten.keys()].map((id) => `${type[3]} ${id}`),
+    ]);
+    expect(told.sort()).toEqual(due.sort());
+    expect(due.length).toBeGreaterThan(200);
+  });
+
   it("no bytes are kept that no record names", async () => {
     await aether.programs.artifacts.kill();
     await aether.ready();
