@@ -20,11 +20,12 @@ export interface Ledger {
   forgotten: Map<string, string | null>;
   /** By event id, the sequence that was answered. */
   events: Map<string, string>;
-  jobs: Set<string>;
+  /** By job id, what its output says. */
+  jobs: Map<string, string>;
   /** Names of uploads that were broken off. */
   broken: Set<string>;
-  /** Requests that were answered by a passing failure and sent again. */
-  retries: number;
+  /** Why requests were sent again: passing failures, and answers that did not come. */
+  retries: string[];
 }
 
 export interface Writes {
@@ -63,9 +64,9 @@ export function startWrites(aether: Aether, round: string, count: number): Write
     entries: new Map(),
     forgotten: new Map(),
     events: new Map(),
-    jobs: new Set(),
+    jobs: new Map(),
     broken: new Set(),
-    retries: 0,
+    retries: [],
   };
   const contents = sizes.map((size) => randomBytes(size));
   const state = { next: 0, done: 0 };
@@ -78,7 +79,7 @@ export function startWrites(aether: Aether, round: string, count: number): Write
       state.done++;
     }
   }
-  const over = Promise.all(Array.from({ length: clients }, write)).then(() => {});
+  const over = Promise.all(Array.from({ length: clients }, write)).then(() => awaitJobs(aether.client, ledger));
   return {
     ledger,
     get done() {
@@ -181,14 +182,21 @@ const run: Write = async ({ client, ledger, round }, number) => {
   const idempotencyKey = randomUUID();
   const spec = { command, resources: small, labels: { round } };
   const { id } = await acknowledged(ledger, (signal) => client.jobs.submit(spec, { idempotencyKey, signal }));
-  ledger.jobs.add(id);
-  await acknowledged(ledger, async (signal) => {
-    const job = await client.jobs.get(id, { wait: "1s", signal });
-    if (!isTerminal(job.state))
-      throw new ProblemError("unavailable", { detail: `it is ${job.state} still, in attempt ${job.attempt}` });
-    for (const artifact of job.artifacts) ledger.artifacts.set(artifact.id, { name: text, sha256: sha256(text) });
-  });
+  ledger.jobs.set(id, text);
 };
+
+/** Waits for the end of every job; one that lost its worker's answer is only given up when its lease is over. */
+async function awaitJobs(client: Client, ledger: Ledger): Promise<void> {
+  for (const [id, text] of ledger.jobs) {
+    const send = async (signal: AbortSignal) => {
+      const job = await client.jobs.get(id, { wait: "1s", signal });
+      if (!isTerminal(job.state)) throw new ProblemError("unavailable", { detail: `${id} has not ended yet` });
+      return job;
+    };
+    const { artifacts } = await acknowledged(ledger, send, 60_000);
+    for (const artifact of artifacts) ledger.artifacts.set(artifact.id, { name: text, sha256: sha256(text) });
+  }
+}
 
 const mix: Write[] = [
   ...[upload, note, emit, register, note, upload, emit, document, upload, note],
@@ -209,13 +217,17 @@ function takeEntry(ledger: Ledger): string | undefined {
 }
 
 /** Sends it until it is acknowledged; only a failure that says it is passing is met by sending it again. */
-async function acknowledged<T>(ledger: Ledger, send: (signal: AbortSignal) => Promise<T>): Promise<T> {
-  for (const giveUpAt = performance.now() + patienceMs; ; ) {
+async function acknowledged<T>(
+  ledger: Ledger,
+  send: (signal: AbortSignal) => Promise<T>,
+  forMs = patienceMs,
+): Promise<T> {
+  for (const giveUpAt = performance.now() + forMs; ; ) {
     try {
       return await send(AbortSignal.timeout(tryMs));
     } catch (error) {
       if (!isPassing(error) || performance.now() > giveUpAt) throw error;
-      ledger.retries++;
+      ledger.retries.push(error instanceof Error ? error.message : String(error));
       await setTimeout(50);
     }
   }

@@ -60,7 +60,10 @@ export function openObjects(bus: Bus, stream: string, prefix: string): Objects {
     },
     async purge(object) {
       const request = JSON.stringify({ filter: subject(object) });
-      await bus.nats.request(`$JS.API.STREAM.PURGE.${stream}`, request, { timeout: purgeTimeoutMs });
+      const broken = Promise.withResolvers<never>();
+      using _ = bus.onReconnect(() => broken.reject(new Error("the connection broke before the answer came")));
+      const purged = bus.nats.request(`$JS.API.STREAM.PURGE.${stream}`, request, { timeout: purgeTimeoutMs });
+      await Promise.race([purged, broken.promise]);
     },
     async list() {
       const info = await bus.jsm.streams.info(stream, { subjects_filter: `${prefix}.*` });

@@ -58,6 +58,7 @@ export function startTail(bus: Bus, options: TailOptions): AsyncDisposable {
 async function follow(bus: Bus, options: TailOptions, ended: AbortSignal): Promise<void> {
   let next = options.from;
   while (!ended.aborted) {
+    const { reconnects } = bus;
     try {
       const consumer = await bus.js.consumers.get(options.stream, {
         filter_subjects: options.subject,
@@ -68,7 +69,8 @@ async function follow(bus: Bus, options: TailOptions, ended: AbortSignal): Promi
       ended.addEventListener("abort", stop, { once: true });
       // The consumer lives in the server's memory; its own watch would take the better part of a minute to miss it.
       using _ = bus.onReconnect(stop);
-      if (ended.aborted) stop(); // ended while the consumer was made
+      // Ended, or the server started again, while the consumer was made: the watch above has not seen it.
+      if (ended.aborted || bus.reconnects !== reconnects) stop();
       try {
         await handOver(messages, options, next, (sequence) => {
           next = sequence + 1;
