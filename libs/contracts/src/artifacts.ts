@@ -115,7 +115,7 @@ export const uploadArtifact = defineOperation({
   reply: z.object({ transfer }),
   problems: putProblems,
   access: { action: "put_artifact", resource: "Artifact", owner: "caller", record: "before" },
-  callers: ["gateway"],
+  callers: ["gateway", "memory"],
   retry: "safe",
   creates: "art",
   timeoutMs: limits.transferStepMs,
@@ -130,7 +130,7 @@ export const sendChunk = defineOperation({
   bytes: "request",
   problems: ["conflict", "too-large", "artifacts-full"],
   access: fenced,
-  callers: ["gateway", "worker"],
+  callers: ["gateway", "worker", "memory"],
   retry: "safe",
   timeoutMs: limits.transferStepMs,
 });
@@ -143,7 +143,7 @@ export const commitUpload = defineOperation({
   reply: Artifact,
   problems: ["conflict", "digest-mismatch", "artifacts-full"],
   access: fenced,
-  callers: ["gateway", "worker"],
+  callers: ["gateway", "worker", "memory"],
   retry: "with-key",
   timeoutMs: 2 * limits.transferStepMs,
 });
@@ -174,7 +174,7 @@ export const downloadArtifact = defineOperation({
   reply: z.object({ transfer, artifact: Artifact }),
   problems: ["invalid-request", "not-found", "range-not-satisfiable", "too-many-requests", "audit-unavailable"],
   access: { action: "read_artifact", resource: "Artifact", owner: "record", record: "before" },
-  callers: ["gateway"],
+  callers: ["gateway", "memory"],
   retry: "safe",
   timeoutMs: limits.transferStepMs,
 });
@@ -224,7 +224,7 @@ export const listArtifacts = defineOperation({
   reply: ArtifactList,
   problems: ["invalid-request"],
   access: { action: "list_artifacts", resource: "Artifacts", owner: "caller", record: "summary" },
-  callers: ["gateway"],
+  callers: ["gateway", "memory"],
   retry: "safe",
 });
 
@@ -237,6 +237,6 @@ export const deleteArtifact = defineOperation({
   reply: Artifact,
   problems: ["invalid-request", "not-found", "policy-denied", "audit-unavailable"],
   access: { action: "delete_artifact", resource: "Artifact", owner: "record", record: "before" },
-  callers: ["gateway"],
+  callers: ["gateway", "memory"],
   retry: "safe",
 });
