@@ -179,6 +179,18 @@ describe("the launcher", () => {
   });
 });
 
+describe("the set-up", () => {
+  it("says what PDF documents need, and goes on without it", async () => {
+    await using checkout = await createCheckout();
+    checkout.addProgram("nats-server", "#!/bin/sh\necho 'nats-server: v2.15.10'\n");
+    expect((await checkout.run("up")).stderr).not.toContain("poppler");
+    const { stderr } = await checkout.run("setup");
+    expect(stderr).toMatch(/cannot read PDF documents.*\n.*apt-get install -y poppler-utils/);
+    checkout.addProgram("pdftotext", "#!/bin/sh\n");
+    expect((await checkout.run("setup")).stderr).not.toContain("poppler");
+  });
+});
+
 describe("the download", () => {
   it("keeps only what has the pinned digest", async () => {
     await using folder = await mkdtempDisposable(path.join(tmpdir(), "aether-download-"));

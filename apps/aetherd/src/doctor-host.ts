@@ -42,6 +42,13 @@ export function checkFolders(layout: Layout): Check[] {
   return faults.map((fault) => fail("folders", fault, mend));
 }
 
+/** Optional: without it only PDF documents are refused. */
+export function checkDocuments(): Check {
+  const folders = ["/usr/local/bin", "/usr/bin"]; // as a job sees them
+  if (folders.some((folder) => existsSync(join(folder, "pdftotext")))) return ok("documents", "memory can read PDF");
+  return warn("documents", "memory cannot read PDF: there is no pdftotext", "apt-get install -y poppler-utils");
+}
+
 export function checkKeys(layout: Layout): Check[] {
   const folder = layout.keysDir;
   let names: string[];

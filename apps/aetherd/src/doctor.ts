@@ -5,7 +5,7 @@ import type { Layout } from "@aether/contracts";
 import type { AetherdConfig } from "./config.ts";
 import type { Check } from "./doctor-check.ts";
 import { checkDaemon, checkNatsServer } from "./doctor-daemon.ts";
-import { checkAccount, checkDisk, checkFolders, checkKeys, checkNode } from "./doctor-host.ts";
+import { checkAccount, checkDisk, checkDocuments, checkFolders, checkKeys, checkNode } from "./doctor-host.ts";
 import { checkCgroups, checkSandbox } from "./doctor-sandbox.ts";
 
 /** Runs every check, prints what they found, and answers the exit code: 1 when something fails. */
@@ -19,6 +19,7 @@ export async function runDoctor(layout: Layout, config: AetherdConfig, asJson: b
     checkDisk(layout),
     checkCgroups(),
     checkSandbox(config),
+    checkDocuments(),
     checkDaemon(layout),
   ]);
   const checks = found.flat();

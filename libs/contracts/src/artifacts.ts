@@ -115,7 +115,7 @@ export const uploadArtifact = defineOperation({
   reply: z.object({ transfer }),
   problems: [...putProblems, "idempotency-conflict"],
   access: { action: "put_artifact", resource: "Artifact", owner: "caller", record: "before" },
-  callers: ["gateway"],
+  callers: ["gateway", "memory"],
   retry: "with-key",
   creates: "art",
   replay: "again",
@@ -131,7 +131,7 @@ export const sendChunk = defineOperation({
   bytes: "request",
   problems: ["conflict", "too-large", "artifacts-full"],
   access: fenced,
-  callers: ["gateway", "worker"],
+  callers: ["gateway", "worker", "memory"],
   retry: "safe",
   timeoutMs: limits.transferStepMs,
 });
@@ -144,7 +144,7 @@ export const commitUpload = defineOperation({
   reply: Artifact,
   problems: ["conflict", "digest-mismatch", "idempotency-conflict", "artifacts-full"],
   access: fenced,
-  callers: ["gateway", "worker"],
+  callers: ["gateway", "worker", "memory"],
   retry: "with-key",
   timeoutMs: 2 * limits.transferStepMs,
 });
@@ -175,7 +175,7 @@ export const downloadArtifact = defineOperation({
   reply: z.object({ transfer, artifact: Artifact }),
   problems: ["invalid-request", "not-found", "range-not-satisfiable", "too-many-requests", "audit-unavailable"],
   access: { action: "read_artifact", resource: "Artifact", owner: "record", record: "before" },
-  callers: ["gateway"],
+  callers: ["gateway", "memory"],
   retry: "safe",
   timeoutMs: limits.transferStepMs,
 });
@@ -225,7 +225,7 @@ export const listArtifacts = defineOperation({
   reply: ArtifactList,
   problems: ["invalid-request"],
   access: { action: "list_artifacts", resource: "Artifacts", owner: "caller", record: "summary" },
-  callers: ["gateway"],
+  callers: ["gateway", "memory"],
   retry: "safe",
 });
 
@@ -238,6 +238,6 @@ export const deleteArtifact = defineOperation({
   reply: Artifact,
   problems: ["invalid-request", "not-found", "policy-denied", "audit-unavailable"],
   access: { action: "delete_artifact", resource: "Artifact", owner: "record", record: "before" },
-  callers: ["gateway"],
+  callers: ["gateway", "memory"],
   retry: "safe",
 });

@@ -32,6 +32,14 @@ export const Envelope = z.strictObject({
 });
 export type Envelope = z.infer<typeof Envelope>;
 
+/** Whom an owner's name means, with no more rights than a member's: what is done for him later. */
+export function principalOf(owner: string): Principal {
+  const [type, ...rest] = owner.split(":");
+  const id = rest.join(":");
+  if (type === "service") return { type: "Service", id, roles: [] };
+  return { type: type === "agent" ? "Agent" : "User", id, roles: ["member"] };
+}
+
 /** How owners and actors are written in records: `user:1000`, `worker:host-a`. */
 export function principalName(principal: Pick<Principal, "type" | "id">): string {
   return `${principal.type.toLowerCase()}:${principal.id}`;

@@ -26,7 +26,7 @@ export {
   type Request,
   subjectOf,
 } from "./define.ts";
-export { Envelope, Principal, principalName } from "./envelope.ts";
+export { Envelope, Principal, principalName, principalOf } from "./envelope.ts";
 export {
   CloudEvent,
   EventFrame,

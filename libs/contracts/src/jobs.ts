@@ -167,7 +167,7 @@ export const submitJob = defineOperation({
     "audit-unavailable",
   ],
   access: { action: "submit_job", resource: "Job", owner: "caller", record: "before" },
-  callers: ["gateway"],
+  callers: ["gateway", "memory"],
   retry: "with-key",
   creates: "job",
 });
@@ -181,7 +181,7 @@ export const getJob = defineOperation({
   reply: Job,
   problems: ["invalid-request", "not-found"],
   access: { action: "read_job", resource: "Job", owner: "record", record: "summary" },
-  callers: ["gateway"],
+  callers: ["gateway", "memory"],
   retry: "safe",
   timeoutMs: limits.waitMaxMs + limits.requestDeadlineMs,
 });
@@ -250,6 +250,6 @@ export const killJob = defineOperation({
   reply: Job,
   problems: ["invalid-request", "not-found", "policy-denied", "audit-unavailable"],
   access: { action: "kill_job", resource: "Job", owner: "record", record: "before" },
-  callers: ["gateway"],
+  callers: ["gateway", "memory"],
   retry: "safe",
 });

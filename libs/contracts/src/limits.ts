@@ -82,6 +82,8 @@ export const limits = {
   memoryQueryBytes: 2 * KIB,
   memoryHitsMax: 50,
   memorySourceBytes: 4 * MIB,
+  /** A PDF is read by a job. */
+  memoryAddMs: 45 * SECOND,
 
   pageDefault: 50,
   pageMax: 500,

@@ -119,8 +119,8 @@ export const MemoryEntry = z.object({
 export type MemoryEntry = z.infer<typeof MemoryEntry>;
 
 export const Citation = z.object({
-  uri: z.string().describe("Where the words stand"),
-  lines: z.tuple([z.int(), z.int()]).nullable().describe("First and last line, from 1"),
+  uri: z.string().describe("Where the words stand; of a PDF with `#page=N`"),
+  lines: z.tuple([z.int(), z.int()]).nullable().describe("First and last line, from 1; of a PDF, of its text"),
   bytes: z.tuple([z.int(), z.int()]).nullable().describe("From the first byte to the one behind the last"),
   sha256: z.string().describe("Of the whole source as it was when it was cited"),
   quote: z.string().nullable().describe("The words themselves"),
@@ -182,6 +182,7 @@ export const addEntry = defineOperation({
   retry: "with-key",
   creates: "mem",
   replay: "again",
+  timeoutMs: limits.memoryAddMs,
 });
 
 export const getEntry = defineOperation({

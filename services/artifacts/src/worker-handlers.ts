@@ -6,8 +6,8 @@ import {
   createId,
   describeArtifact,
   giveOutput,
-  type Principal,
   ProblemError,
+  principalOf,
   takeInput,
 } from "@aether/contracts";
 import { type HandlerParts, toDownload } from "./handlers.ts";
@@ -30,11 +30,8 @@ export function workerHandlers({ bus, store, uploads, transfers, requireSpace }:
         const entry = held.inputs.includes(id) ? await store.get(id) : null;
         if (!entry) throw new ProblemError("not-found", { detail: `there is no input ${id}` });
         // The owner's right to read it now: decided at submit is not decided for later.
-        const [type = "", ...owner] = held.owner.split(":");
-        const kind = type === "agent" ? "Agent" : "User";
-        const reader: Principal = { type: kind, id: owner.join(":"), roles: ["member"] };
         const about = { intentId: held.intent_id, jobId: attempt.job_id };
-        if (!(await mayRead(bus, reader, entry.value, about)))
+        if (!(await mayRead(bus, principalOf(held.owner), entry.value, about)))
           throw new ProblemError("not-found", { detail: `there is no input ${id}` });
         transfers.requireRoom(call);
         const transfer = transfers.open(call, toDownload(store, entry.value));

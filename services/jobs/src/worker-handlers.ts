@@ -13,6 +13,7 @@ import {
   decide,
   limits,
   ProblemError,
+  principalOf,
   type Reply,
   renewWorker,
   reportAttempt,
@@ -84,12 +85,11 @@ export function workerHandlers(parts: WorkerHandlerParts) {
   }
 
   async function decideStart(job: StoredJob): Promise<DecideReply> {
-    const [type, ownerId] = splitOwner(job.owner);
     const { reply } = await request(
       bus,
       decide,
       {
-        principal: { type, id: ownerId, roles: ["member"] },
+        principal: principalOf(job.owner),
         action: "start_job",
         resource: { type: "Job", id: job.id, owner: job.owner, labels: job.spec.labels },
         context: { ...decisionContext(job.spec), attempt: job.attempt + 1 },
@@ -352,11 +352,6 @@ function toHeld({ value: job, revision }: Entry<StoredJob>): Held {
     secretHash: job.secret_hash,
     claimedAt: job.claimed_at,
   };
-}
-
-function splitOwner(owner: string): ["User" | "Agent", string] {
-  const [type, ...id] = owner.split(":");
-  return [type === "agent" ? "Agent" : "User", id.join(":")];
 }
 
 const hashOf = (secret: string) => createHash("sha256").update(secret).digest("hex");

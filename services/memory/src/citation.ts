@@ -42,19 +42,33 @@ function ofEntry({ facts, quote, lines, bytes }: Cited): Citation {
 
 function ofSource(cited: Cited, uri: string, source: Source | null): Citation {
   const { facts } = cited;
-  const wholeIsCited = facts.source?.sha256 === facts.sha256;
+  const page = pageOf(facts, cited.lines[0]);
+  const wholeIsCited = page !== null || facts.source?.sha256 === facts.sha256;
   const anchor: Anchor | null = wholeIsCited
     ? { lines: cited.lines, bytes: cited.bytes, quote: cited.quote }
     : (facts.source?.anchor ?? null);
   const known = digestOf(facts);
   const citation = (state: Citation["state"], at: Pick<Anchor, "lines" | "bytes"> | null): Citation => ({
-    ...{ uri, lines: at?.lines ?? null, bytes: at?.bytes ?? null, sha256: known, quote: anchor?.quote ?? null, state },
-    ref: refOf(placeOf(uri), at?.lines ?? null),
+    ...{
+      uri: page === null ? uri : `${uri}#page=${page}`,
+      lines: at?.lines ?? null,
+      bytes: at?.bytes ?? null,
+      sha256: known,
+      quote: anchor?.quote ?? null,
+      state,
+    },
+    ref: page === null ? refOf(placeOf(uri), at?.lines ?? null) : `${placeOf(uri)}#page=${page}`,
   });
   if (!source) return citation("missing", anchor);
   if (source.sha256 === known) return citation("fresh", anchor);
-  const moved = anchor && source.bytes && locate(source.bytes, anchor.quote, anchor.bytes[0]);
+  // The words of a PDF do not stand in its bytes: of a changed one nothing is known.
+  const moved = page === null && anchor && source.bytes && locate(source.bytes, anchor.quote, anchor.bytes[0]);
   return moved ? citation("moved", moved) : citation("stale", anchor);
+}
+
+/** The page of a PDF that a line of its text is on (RFC 8118); null of anything else. */
+function pageOf({ source }: EntryFacts, line: number): number | null {
+  return source?.pages ? source.pages.findLastIndex((first) => first <= line) + 1 : null;
 }
 
 function refOf(place: string, lines: [number, number] | null): string {

@@ -9,6 +9,7 @@ export const MemoryConfig = z.object({
     .string()
     .optional()
     .describe("Socket of the opener, which reads files as who asks; without it only the own user's"),
+  AETHER_MEMORY_PDFTOTEXT: z.string().default("pdftotext").describe("Program that tells the text of a PDF, in a job"),
   OTEL_EXPORTER_OTLP_ENDPOINT: z
     .string()
     .optional()

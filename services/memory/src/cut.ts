@@ -1,6 +1,7 @@
 // Cuts a text into passages: at headings, then at paragraphs and whole code blocks, then at lines, then at words, each of at
 // most some 200 words. A passage is an exact piece of the text: its bytes are those of the source between two offsets, and its
 // lines those that an editor numbers. Line ends are "\n" or "\r\n" and belong to no passage's last line.
+// A line that begins with a form feed begins a page, which no passage goes beyond.
 
 /** A piece of a text; offsets are bytes of its UTF-8, lines count from 1. */
 export interface Passage {
@@ -53,7 +54,9 @@ function toLines(text: string): Span[] {
   for (let from = 0; from < text.length; ) {
     const found = text.indexOf("\n", from);
     const end = found === -1 ? text.length : found;
-    lines.push({ from, to: end > from && text[end - 1] === "\r" ? end - 1 : end });
+    const to = end > from && text[end - 1] === "\r" ? end - 1 : end;
+    while (text[from] === "\f") from++;
+    lines.push({ from, to: Math.max(from, to) });
     from = end + 1;
   }
   return lines;
@@ -65,6 +68,7 @@ function toBlocks(text: string): Block[] {
   let open: Block | null = null;
   let fence: string | null = null;
   for (const line of toLines(text)) {
+    if (text[line.from - 1] === "\f") open = fence = null;
     const words = text.slice(line.from, line.to).replace(/^\uFEFF/, "");
     const mark = /^ {0,3}(`{3,}|~{3,})/.exec(words)?.[1];
     const heading = fence !== null || words.length > headingMax ? null : headingPattern.exec(words);
@@ -91,7 +95,8 @@ function gather(text: string, blocks: readonly Block[]): Piece[] {
   const above: { level: number; text: string }[] = [];
   let open = null as (Piece & { isHeading: boolean }) | null;
   const append = (span: Span) => {
-    if (open && (open.isHeading || fits(text.slice(open.from, span.to)))) {
+    const isSamePage = open !== null && !text.slice(open.to, span.from).includes("\f");
+    if (open && isSamePage && (open.isHeading || fits(text.slice(open.from, span.to)))) {
       open.to = span.to;
       open.isHeading = false;
     } else {

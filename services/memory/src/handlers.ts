@@ -17,6 +17,7 @@ import {
 import { cite } from "./citation.ts";
 import { forget } from "./forget.ts";
 import { draft, settle } from "./keep.ts";
+import type { PdfReader } from "./pdf.ts";
 import { placeOfLines } from "./places.ts";
 import { type EntryFacts, toFacts, toPublic } from "./record.ts";
 import { type Filter, search } from "./search.ts";
@@ -29,6 +30,7 @@ export interface HandlerParts {
   store: Store;
   shelves: Shelves;
   sources: SourceReader;
+  pdf: PdfReader;
   /** Null where nobody makes vectors. */
   vectors: Vectors | null;
   clock: { now(): Date };
@@ -38,7 +40,7 @@ export interface HandlerParts {
 const pageMaxBytes = 512 * 1024;
 const quoteMaxBytes = 4 * 1024;
 
-export function memoryHandlers({ store, shelves, sources, vectors, clock }: HandlerParts) {
+export function memoryHandlers({ store, shelves, sources, pdf, vectors, clock }: HandlerParts) {
   const load = async ({ id }: { id: string }) => {
     const found = await store.find(id);
     if (!found) return null;
@@ -57,7 +59,11 @@ export function memoryHandlers({ store, shelves, sources, vectors, clock }: Hand
       intentId: ({ intent_id }) => intent_id,
       async handle(request, call) {
         const now = clock.now();
-        const asked = await draft(request, { id: call.createdId ?? createId("mem"), asker: call, now }, sources);
+        const asked = await draft(
+          request,
+          { id: call.createdId ?? createId("mem"), asker: call, now },
+          { sources, pdf },
+        );
         return await shelves.use(asked.owner, async (shelf) => {
           const { facts, sequence, ...superseded } = await shelf.write(asked.id, () => settle(asked, shelf, now));
           vectors?.fill(shelf);

@@ -6,6 +6,7 @@ import { createRegistry, type Logger } from "@aether/telemetry";
 import type { MemoryConfig } from "./config.ts";
 import { tend } from "./forget.ts";
 import { memoryHandlers } from "./handlers.ts";
+import { createPdfReader } from "./pdf.ts";
 import { createReader } from "./reader.ts";
 import { createShelves } from "./shelves.ts";
 import { createSourceReader } from "./source-reader.ts";
@@ -42,6 +43,7 @@ export async function startMemory(
     );
   const opener = stack.use(createOpener({ socketPath: config.AETHER_MEMORY_OPENER_SOCKET ?? null }));
   const sources = createSourceReader(bus, opener);
+  const pdf = createPdfReader(bus, config.AETHER_MEMORY_PDFTOTEXT, log);
   const store = openStore(bus);
   const reader = stack.use(createReader());
   const vectors = overrides.embedder ? createVectors(overrides.embedder, log) : null;
@@ -65,7 +67,7 @@ export async function startMemory(
       description: "Notes and documents, found again with their source",
       idempotency: true,
       metrics: createRegistry(),
-      handlers: [...memoryHandlers({ store, shelves, vectors, sources, clock }), health],
+      handlers: [...memoryHandlers({ store, shelves, vectors, sources, pdf, clock }), health],
     }),
   );
   const running = stack.move();

@@ -4,6 +4,7 @@ import { isUtf8 } from "node:buffer";
 import { isPlainText, MemoryText, type NewEntry, ProblemError, principalName } from "@aether/contracts";
 import type { z } from "zod";
 import { utc } from "./entry-view.ts";
+import type { PdfReader } from "./pdf.ts";
 import { locate, placeOfLines } from "./places.ts";
 import { type Anchor, type StoredEntry, titleOf } from "./record.ts";
 import type { Shelf } from "./shelves.ts";
@@ -11,6 +12,10 @@ import { type Asker, fileUri, isReadable, type SourceReader, sha256, splitUri } 
 import { leastTrust, trustOf } from "./trust.ts";
 
 type Asked = z.infer<typeof NewEntry>;
+export interface Readers {
+  sources: SourceReader;
+  pdf: PdfReader;
+}
 export interface Writer {
   id: string;
   asker: Asker;
@@ -20,10 +25,10 @@ export interface Writer {
 const quoteMaxBytes = 4_096;
 
 /** The entry that was asked for, without what depends on the other entries. */
-export async function draft(asked: Asked, writer: Writer, reader: SourceReader): Promise<StoredEntry> {
+export async function draft(asked: Asked, writer: Writer, { sources: reader, pdf }: Readers): Promise<StoredEntry> {
   const { asker, now } = writer;
   const { principal } = asker;
-  const { text, uri, jobId } = await readText(asked, asker, reader);
+  const { text, uri, jobId, source } = await readText(asked, asker, { sources: reader, pdf });
   const given = uri ?? asked.source;
   const job_id = asked.job_id ?? jobId;
   const made = uri?.startsWith("artifact:") ? [uri] : [];
@@ -33,7 +38,7 @@ export async function draft(asked: Asked, writer: Writer, reader: SourceReader):
     ...{ type: "entry", id: writer.id, owner: principalName(principal), kind: asked.kind },
     ...{ title: asked.title ?? titleOf(text), text, author: asked.author ?? principalName(principal) },
     ...{ thread: asked.thread, labels: asked.labels },
-    source: given === null ? null : await readSource(given, { text, kind: asked.kind, asker, reader }),
+    source: source ?? (given === null ? null : await readSource(given, { text, kind: asked.kind, asker, reader })),
     created_by: { kind: principal.type, id: principal.id },
     created_at: now.toISOString(),
     ...{ intent_id: asked.intent_id ?? asker.intentId, job_id, derived_from },
@@ -69,18 +74,19 @@ function lineageOf({ derived_from, supersedes, source }: StoredEntry): string[] 
 async function readText(
   asked: Asked,
   asker: Asker,
-  reader: SourceReader,
-): Promise<{ text: string; uri: string | null; jobId: string | null }> {
-  if (asked.text !== undefined) return { text: asked.text, uri: null, jobId: null };
+  { sources, pdf }: Readers,
+): Promise<{ text: string; uri: string | null; jobId: string | null; source: StoredEntry["source"] }> {
+  if (asked.text !== undefined) return { text: asked.text, uri: null, jobId: null, source: null };
   const uri = asked.path === undefined ? `artifact:${asked.artifact}` : fileUri(asked.path);
   const field = asked.path === undefined ? "artifact" : "path";
-  const { bytes, jobId } = await requireSource(uri, field, asker, reader);
-  if (bytes.toString("latin1", 0, 5) === "%PDF-") throw refused(field, "PDF cannot be read yet; send its text");
-  const text = isUtf8(bytes) ? new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes) : null;
+  const { bytes, jobId, sha256: digest } = await requireSource(uri, field, asker, sources);
+  const told = bytes.toString("latin1", 0, 5) === "%PDF-" ? await pdf.read(bytes, asker) : null;
+  if (told && "refused" in told) throw refused(field, told.refused);
+  const text = told ? told.text : isUtf8(bytes) ? new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes) : null;
   if (text === null || !isPlainText(text)) throw refused(field, "must hold text in UTF-8");
   const checked = MemoryText.safeParse(text);
   if (!checked.success) throw refused(field, checked.error.issues[0]?.message ?? "is not valid");
-  return { text, uri, jobId };
+  return { text, uri, jobId, source: told && { uri, sha256: digest, anchor: null, pages: told.pages } };
 }
 
 async function requireSource(uri: string, field: string, asker: Asker, reader: SourceReader) {

@@ -29,6 +29,8 @@ export const StoredEntry = z.object({
       sha256: z.string().nullable(),
       /** Null where the text is the whole source, or where its words are not in it. */
       anchor: Anchor.nullable(),
+      /** Where the text is that of a PDF: the first line of each page. */
+      pages: z.array(z.int()).optional(),
     })
     .nullable(),
   created_by: z.object({ kind: z.string(), id: z.string() }),

@@ -2,19 +2,10 @@
 // through the artifacts service, which asks policy about him. Nothing larger than a source may be is ever held.
 import { fileURLToPath } from "node:url";
 import { type Bus, request } from "@aether/bus";
-import {
-  ArtifactId,
-  closeTransfer,
-  lendArtifact,
-  limits,
-  type Principal,
-  ProblemError,
-  type Reply,
-  type Request,
-  readChunk,
-} from "@aether/contracts";
+import { ArtifactId, lendArtifact, limits, type Principal, ProblemError, type Request } from "@aether/contracts";
 import { FileRefused, type Opener } from "@aether/opener";
 import { type Asker, artifactOf, type Refusal, type Source, type SourceReader, sha256 } from "./source.ts";
+import { readTransfer, toEnvelope } from "./transfer.ts";
 
 const max = limits.memorySourceBytes;
 const noArtifact: Refusal = { refused: "there is no such artifact" };
@@ -80,28 +71,4 @@ function toBorrower(principal: Principal): Request<typeof lendArtifact>["borrowe
   const { type } = principal;
   if (type !== "User" && type !== "Agent") return null;
   return { ...principal, type, roles: principal.roles.length > 0 ? ["member"] : [] };
-}
-
-const toEnvelope = ({ requestId, traceparent }: Asker) => ({
-  request_id: requestId,
-  ...(traceparent !== undefined && { traceparent }),
-});
-
-async function readTransfer(
-  bus: Bus,
-  transfer: NonNullable<Reply<typeof lendArtifact>["transfer"]>,
-  sizeBytes: number,
-  envelope: ReturnType<typeof toEnvelope>,
-): Promise<Buffer> {
-  const chunks: Uint8Array[] = [];
-  try {
-    for (let left = sizeBytes; left > 0; left -= chunks.at(-1)?.length ?? 0) {
-      const { bytes } = await request(bus, readChunk, { transfer, index: chunks.length }, { envelope });
-      if (bytes.length === 0 || bytes.length > left) throw new Error("a chunk is not as long as it should be");
-      chunks.push(bytes);
-    }
-  } finally {
-    await request(bus, closeTransfer, { transfer }, { envelope }).catch(() => {}); // it is given up when it is idle
-  }
-  return Buffer.concat(chunks, sizeBytes);
 }

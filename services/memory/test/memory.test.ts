@@ -265,7 +265,7 @@ describe.skipIf(missing)(`memory${missing ? `: ${missing}` : ""}`, () => {
     spawnSync("mkfifo", [at("fifo")]);
     const before = (await fixture.call(listEntries, {})).items[0]?.id;
     for (const path of [
-      ...["binary", "paper.pdf", "large.txt", "escape.txt", "link", "folder", "fifo", "nothing"].map(at),
+      ...["binary", "large.txt", "escape.txt", "link", "folder", "fifo", "nothing"].map(at),
       "/dev/zero",
     ]) {
       await expect(fixture.call(addEntry, { kind: "document", path }), path).rejects.toMatchObject({
@@ -276,9 +276,12 @@ describe.skipIf(missing)(`memory${missing ? `: ${missing}` : ""}`, () => {
       await expect(fixture.call(addEntry, { kind: "document", path: at("guide.md") }, { as })).rejects.toMatchObject({
         slug: "invalid-request",
       });
-    // Nobody lends here.
+    // Nobody lends here, and nobody runs jobs.
     const artifact = createId("art");
-    await expect(fixture.call(addEntry, { kind: "document", artifact })).rejects.toMatchObject({ slug: "unavailable" });
+    for (const from of [{ artifact }, { path: at("paper.pdf") }])
+      await expect(fixture.call(addEntry, { kind: "document", ...from })).rejects.toMatchObject({
+        slug: "unavailable",
+      });
     expect((await fixture.call(listEntries, {})).items[0]?.id).toBe(before);
   });
 

@@ -8,6 +8,7 @@ const operator: Principal = { type: "User", id: "0", roles: ["operator"] };
 const nobody: Principal = { type: "User", id: "65534", roles: [] };
 const agent: Principal = { type: "Agent", id: "aurora", roles: [] };
 const worker: Principal = { type: "Worker", id: "host-a", roles: [] };
+const memory: Principal = { type: "Service", id: "memory", roles: [] };
 const week = 7 * 24 * 60 * 60 * 1000;
 
 const shipped = await readPolicyFiles(null);
@@ -95,6 +96,38 @@ const table: [string, Principal, Omit<Question, "principal">, "allow" | "deny", 
   ["who has no role keeps a note", nobody, about("memory_write", "user:65534"), "deny", ""],
   ["who has no role searches", nobody, about("memory_search", "user:65534"), "deny", ""],
   ["who has no role lists memory", nobody, about("memory_list", "user:65534"), "deny", ""],
+  [
+    "memory submits a job",
+    memory,
+    about("submit_job", "service:memory", { timeout_ms: 1000 }),
+    "allow",
+    "memory-reads-documents",
+  ],
+  [
+    "memory's job starts",
+    memory,
+    about("start_job", "service:memory", { attempt: 1 }),
+    "allow",
+    "memory-reads-documents",
+  ],
+  ["memory kills a member's job", memory, about("kill_job", own), "deny", ""],
+  [
+    "memory stores a file of its own",
+    memory,
+    about("put_artifact", "service:memory"),
+    "allow",
+    "memory-reads-documents",
+  ],
+  ["memory reads a member's artifact", memory, about("read_artifact", own), "deny", ""],
+  ["memory deletes a member's artifact", memory, about("delete_artifact", own), "deny", ""],
+  ["memory lists artifacts", memory, about("list_artifacts", "service:memory"), "allow", "memory-lists-its-files"],
+  [
+    "another service reads what is memory's",
+    { ...memory, id: "jobs" },
+    about("read_artifact", "service:memory"),
+    "deny",
+    "",
+  ],
   ["a member reads metrics", member, about("read_metrics", own), "deny", ""],
   ["an operator reads metrics", operator, about("read_metrics", "user:0"), "allow", "operators-read"],
   ["who has no role reads metrics", nobody, about("read_metrics", "user:65534"), "deny", ""],

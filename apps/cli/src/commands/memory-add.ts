@@ -71,10 +71,17 @@ async function readGiven(values: Values<typeof options>, text: string | undefine
   }
   try {
     const file = realpathSync(path.resolve(values.file));
+    if (await isPdf(file)) return { kind: "document", path: file };
     const read = await readStdin(createReadStream(file), limits.memoryTextBytes);
     return { kind: "document", text: read, source: pathToFileURL(file).href };
   } catch (error) {
     if (error instanceof Failure) throw error;
     throw new Failure(`${values.file} cannot be read`, { exitCode: exitCodes.usage, cause: error });
   }
+}
+
+/** Whether its text must be told by Aether, which reads the file itself. */
+async function isPdf(file: string): Promise<boolean> {
+  for await (const start of createReadStream(file, { start: 0, end: 4 })) return String(start) === "%PDF-";
+  return false;
 }
