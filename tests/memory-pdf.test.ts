@@ -1,7 +1,7 @@
 // PDF documents, from the file of an ordinary user to a citation that names the page; hostile ones, which a job reads and whose
 // limits hold; and that nothing of it stays.
 import { execFileSync } from "node:child_process";
-import { chmodSync, chownSync, existsSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Artifact, type AuditRecord, type Citation, type MemoryEntry, Problem } from "@aether/contracts";
 import { requireBackend, tempDir } from "@aether/testkit";
@@ -14,7 +14,7 @@ const missing =
   requireBackend("nats") ??
   requireBackend("bubblewrap") ??
   (process.getuid?.() === 0 ? null : "other users need root") ??
-  (existsSync("/usr/bin/pdftotext") ? null : "there is no pdftotext");
+  requireBackend("pdftotext");
 const memberGroup = { name: "daemon", gid: 1 };
 const ada = { uid: 41_021, gid: memberGroup.gid };
 const ben = { uid: 41_022, gid: memberGroup.gid };

@@ -2,7 +2,7 @@
 // AETHER_REQUIRE names the backend: then its absence fails.
 import { spawnSync } from "node:child_process";
 
-export type BackendName = "nats" | "bubblewrap";
+export type BackendName = "nats" | "bubblewrap" | "pdftotext";
 
 const probes: Record<BackendName, () => string | null> = {
   nats: () =>
@@ -11,6 +11,8 @@ const probes: Record<BackendName, () => string | null> = {
     if (spawnSync("bwrap", ["--version"]).status !== 0) return "bubblewrap is missing: apt-get install bubblewrap";
     return process.getuid?.() === 0 ? null : "sandbox tests need root";
   },
+  pdftotext: () =>
+    spawnSync("pdftotext", ["-v"]).status === null ? "pdftotext is missing: apt-get install poppler-utils" : null,
 };
 
 /** The nats-server to start: the one the launcher found, else the one on PATH. */
