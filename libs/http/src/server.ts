@@ -91,9 +91,9 @@ function assertNotFromPage(request: IncomingMessage): void {
 }
 
 function refuse(request: IncomingMessage, response: ServerResponse, error: ProblemError, requestId: string): void {
-  // What is left of a small body Node reads away by itself, and the connection goes on.
+  // What is left of a small body Node reads away by itself, where the connection goes on.
   const leftBytes = request.complete ? 0 : Number(request.headers["content-length"] ?? Number.POSITIVE_INFINITY);
-  if (leftBytes <= smallBodyBytes) {
+  if (leftBytes === 0 || (leftBytes <= smallBodyBytes && response.shouldKeepAlive)) {
     writeProblem(response, error, requestId);
     return;
   }

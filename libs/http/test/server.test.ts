@@ -1,5 +1,7 @@
 import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { chmodSync } from "node:fs";
+import { connect } from "node:net";
 import { Problem, ProblemError } from "@aether/contracts";
 import { describe, expect, it } from "vitest";
 import {
@@ -91,6 +93,24 @@ describe("the server", () => {
       const answer = await requestUnix({ socketPath: fixture.socketPath, method: "POST", path: "/", headers, body });
       expect(JSON.parse(await readText(answer.body, 10_000))).toEqual({ body: JSON.parse(body) });
     }
+  });
+
+  it("reads on after it has refused a small body whose connection ends, so that the answer is not lost to a reset", async () => {
+    await using fixture = await startEcho();
+    const sizeBytes = 600 * 1024;
+    const socket = connect(fixture.socketPath);
+    const closed = once(socket, "close");
+    const failed: unknown[] = [];
+    socket.on("error", (error) => failed.push(error));
+    socket.write(post(`${json}Content-Length: ${sizeBytes}\r\n`, "x".repeat(1024)));
+    const [answer] = await once(socket, "data");
+    expect(String(answer)).toContain("HTTP/1.1 413");
+    for (let left = sizeBytes - 1024; left > 0; left -= 64 * 1024) {
+      await new Promise((resolve) => socket.write("x".repeat(Math.min(left, 64 * 1024)), resolve));
+    }
+    socket.resume();
+    await closed;
+    expect(failed).toEqual([]);
   });
 
   it("answers an unexpected error without its details and reports it once", async () => {
