@@ -115,8 +115,7 @@ const breakOff: Write = async ({ client, ledger, round }, number) => {
   const name = `${round}-${number}`;
   ledger.broken.add(name);
   async function* some() {
-    yield randomBytes(3 * limits.chunkBytes);
-    await setTimeout(20);
+    for (let part = 0; part < 3; part++) yield randomBytes(limits.chunkBytes);
     throw new Error("broken off");
   }
   await client.artifacts.put(some(), { name, labels: { round } }).catch(() => {});

@@ -153,21 +153,13 @@ async function storeRest(files: readonly Found[], { claim, transfers, room }: Pa
 /** Cuts a stream into pieces of given sizes, one after the other. */
 function createSplitter(stdout: Readable): (sizeBytes: number) => AsyncGenerator<Uint8Array, void, void> {
   const parts: AsyncIterator<Buffer> = stdout[Symbol.asyncIterator]();
-  const ask = () => {
-    const next = parts.next();
-    next.catch(() => {}); // met when its turn comes
-    return next;
-  };
-  // Asked for at once: what nobody has begun to read when the tool ends, Node throws away.
-  let coming = ask();
   let rest: Buffer = Buffer.alloc(0);
   return async function* take(sizeBytes) {
     for (let left = sizeBytes; left > 0; ) {
       if (rest.length === 0) {
-        const next = await coming;
+        const next = await parts.next();
         if (next.done) throw new Error("a file came shorter than it was found");
         rest = next.value;
-        coming = ask();
       }
       const piece = rest.subarray(0, left);
       rest = rest.subarray(piece.length);
