@@ -123,8 +123,8 @@ function roomOf(host: Host, { uid, disk, group }: Parts & { group: Group }): Roo
 async function fill(spec: SandboxSpec, room: Room | null): Promise<void> {
   if (!spec.fill) return;
   if (room) return spec.fill(room);
-  const cause = "Inputs need a disk of their own, which an ordinary user cannot mount.";
-  throw new SandboxUnavailable([{ cause, mend: "Run Aether as root, or submit the job without inputs." }]);
+  const cause = "Inputs and named outputs need a disk of their own, which an ordinary user cannot mount.";
+  throw new SandboxUnavailable([{ cause, mend: "Run Aether as root, or submit the job without inputs and outputs." }]);
 }
 
 function makeGroup(host: Host, spec: SandboxSpec, disk: Disk | null): Group {

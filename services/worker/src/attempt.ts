@@ -206,7 +206,9 @@ async function prepare(claim: Claim, parts: AttemptParts, state: State, log: Log
   if (problem) return refuse("start_failed", problem);
   try {
     const spec = toSandboxSpec(claim);
-    if (claim.spec.inputs.length === 0) return await parts.driver.prepare(spec);
+    const { inputs, outputs } = claim.spec;
+    if (inputs.length === 0 && outputs === null) return await parts.driver.prepare(spec);
+    // Where there is no disk to fill it is refused, also for outputs that are named: nothing could be read out of memory.
     return await parts.driver.prepare({ ...spec, fill: (room) => fillInputs(claim, parts.transfers, room) });
   } catch (error) {
     // What fitted when it was claimed may not fit any more: it goes back to the queue.
