@@ -6,7 +6,9 @@ import { IntentId, RequestId } from "./ids.ts";
 export const Principal = z.strictObject({
   type: z.enum(["User", "Agent", "Job", "Worker", "Service"]),
   id: z.string().min(1).max(200),
-  roles: z.array(z.enum(["operator", "member"])).max(8),
+  roles: z.array(z.enum(["operator", "member", "agent"])).max(8),
+  /** Of an agent: whom it works for, as `user:1000`. */
+  owner: z.string().max(200).optional(),
   uid: z.int().optional(),
   gid: z.int().optional(),
   pid: z.int().optional(),
@@ -37,7 +39,8 @@ export function principalOf(owner: string): Principal {
   const [type, ...rest] = owner.split(":");
   const id = rest.join(":");
   if (type === "service") return { type: "Service", id, roles: [] };
-  return { type: type === "agent" ? "Agent" : "User", id, roles: ["member"] };
+  if (type === "agent") return { type: "Agent", id, roles: ["agent"] };
+  return { type: "User", id, roles: ["member"] };
 }
 
 /** How owners and actors are written in records: `user:1000`, `worker:host-a`. */

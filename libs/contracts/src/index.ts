@@ -1,5 +1,6 @@
 // The contract package: the only thing two services share. Depends on zod and nothing else; runs in a browser.
 export { type Action, actions, type ResourceType, reservedActions, resourceTypes } from "./actions.ts";
+export { Agent, AgentName, addAgent, followAgents, getAgent, listAgents, removeAgent } from "./agents.ts";
 export {
   Artifact,
   ArtifactName,
@@ -114,6 +115,7 @@ export {
   ServiceMetrics,
   systemRoutes,
   Version,
+  WhoAmI,
 } from "./system.ts";
 export { formatDuration, parseDurationMs, parseSizeBytes, requireBytes, requireDurationMs, toBytes } from "./units.ts";
 export {

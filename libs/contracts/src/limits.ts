@@ -85,6 +85,10 @@ export const limits = {
   /** A PDF is read by a job. */
   memoryAddMs: 45 * SECOND,
 
+  /** Of everybody, those that were removed included. */
+  agentsMax: 1000,
+  agentsPerOwnerMax: 32,
+
   pageDefault: 50,
   pageMax: 500,
   jobsKeepMs: 30 * DAY,

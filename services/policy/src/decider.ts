@@ -31,13 +31,14 @@ const lists: Partial<Record<Action, { action: Action; type: ResourceType }>> = {
   memory_list: { action: "memory_read", type: "MemoryEntry" },
   memory_search: { action: "memory_read", type: "MemoryEntry" },
   read_events: { action: "read_events", type: "Events" },
+  list_agents: { action: "read_agent", type: "AgentRecord" },
 };
 /** Nobody's: what a principal may read of this, they may read of everybody. */
 const somebodyElse = "somebody:else";
 
-/** Actions that each service may ask about: those of its own operations, and, for jobs, their start and the reading of their inputs. */
+/** Actions that each service may ask about: those of its own operations, and, for jobs, their start, the reading of their inputs and the agents that they run as. */
 const askable: Readonly<Record<string, ReadonlySet<Action>>> = {
-  jobs: new Set([...actionsOf(services.jobs), "start_job", "read_artifact"]),
+  jobs: new Set([...actionsOf(services.jobs), "start_job", "read_artifact", "run_agent"]),
   artifacts: new Set(actionsOf(services.artifacts)),
   policy: new Set(actionsOf(services.policy)),
   memory: new Set(actionsOf(services.memory)),
@@ -48,9 +49,10 @@ const reads: Partial<Record<ResourceType, Action>> = {
   Job: "read_job",
   Artifact: "read_artifact",
   MemoryEntry: "memory_read",
+  AgentRecord: "read_agent",
 };
 /** Actions that make what they are about: there is nothing yet to be hidden. */
-const makers: ReadonlySet<Action> = new Set(["submit_job", "put_artifact", "memory_write"]);
+const makers: ReadonlySet<Action> = new Set(["submit_job", "put_artifact", "memory_write", "add_agent"]);
 /** Actions of status reads only, which may be counted instead of written one by one. */
 const countable = new Set(
   actions.filter((action) => {

@@ -9,7 +9,7 @@ import * as cedar from "@cedar-policy/cedar-wasm/nodejs";
 import type { PolicyFiles } from "./policy-files.ts";
 
 export interface Question {
-  principal: Pick<Principal, "type" | "id" | "roles">;
+  principal: Pick<Principal, "type" | "id" | "roles" | "owner">;
   action: Action;
   resource: Pick<Resource, "type" | "owner" | "labels">;
   context: DecisionContext;
@@ -74,11 +74,12 @@ export function openEngine(files: PolicyFiles): Engine {
 
 function keyOf({ principal, action, resource, context }: Question): string {
   const sorted = (record: object) => Object.entries(record).sort(([a], [b]) => (a < b ? -1 : 1));
-  const { type, id, roles } = principal;
+  const { type, id, roles, owner = null } = principal;
   return JSON.stringify([
     type,
     id,
     roles,
+    owner,
     action,
     resource.type,
     resource.owner,
@@ -169,7 +170,7 @@ function authorize(
     entities: [
       {
         uid: who,
-        attrs: { name: principalName(principal) },
+        attrs: { name: principalName(principal), ...(principal.owner !== undefined && { owner: principal.owner }) },
         parents: principal.roles.map((id) => ({ type: "Aether::Role", id })),
       },
       {
