@@ -15,12 +15,10 @@ const Owner = z
   .regex(/^user:(0|[1-9]\d{0,9})$/, "must be a user by number, such as user:1000")
   .describe("For whom it works");
 
-const AgentLimits = z
+export const AgentLimits = z
   .strictObject({
     cpus: z.number().min(limits.cpusMin).max(limits.cpusMax).default(1).describe("Cores; fractions allowed"),
-    memory: sizeSchema(limits.memoryMinBytes, limits.memoryMaxBytes)
-      .default("1GiB")
-      .describe("Memory, swap excluded"),
+    memory: sizeSchema(limits.memoryMinBytes, limits.memoryMaxBytes).default("1GiB").describe("Memory, swap excluded"),
     pids: z.int().min(1).max(limits.pidsMax).default(limits.pidsDefault).describe("Processes and threads"),
     disk: sizeSchema(limits.diskMinBytes, limits.diskMaxBytes).default("1GiB").describe("Its folder, with /outputs"),
     timeout: durationSchema(1, limits.timeoutMaxMs)
@@ -105,13 +103,13 @@ export const followAgents = defineOperation({
   kind: "unary",
   summary: "Every agent there is, as soon as that is not what the asker knows",
   request: z.strictObject({
-    /** Of what the asker knows; null where it knows nothing. */
-    version: z.string().max(100).nullable(),
+    /** Of what the asker knows; 0 where it knows nothing. */
+    version: z.int().min(0),
     wait_ms: z.int().min(0).max(limits.requestDeadlineMs),
   }),
   reply: z.object({
-    version: z.string(),
-    agents: z.array(z.object({ name: AgentName, owner: Owner })).max(limits.agentsMax),
+    version: z.int().min(1),
+    agents: z.array(z.object({ name: AgentName, owner: Owner })).max(2 * limits.agentsMax),
   }),
   problems: [],
   access: { exempt: "fenced", reason: "it has no route: the gateway asks by itself, for the sockets that it makes" },

@@ -1,6 +1,6 @@
 // The contract package: the only thing two services share. Depends on zod and nothing else; runs in a browser.
 export { type Action, actions, type ResourceType, reservedActions, resourceTypes } from "./actions.ts";
-export { Agent, AgentName, addAgent, followAgents, getAgent, listAgents, removeAgent } from "./agents.ts";
+export { Agent, AgentLimits, AgentName, addAgent, followAgents, getAgent, listAgents, removeAgent } from "./agents.ts";
 export {
   Artifact,
   ArtifactName,

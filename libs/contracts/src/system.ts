@@ -100,7 +100,9 @@ export const WhoAmI = z.object({
   gid: z.int(),
   pid: z.int(),
   groups: z.array(z.int()).describe("Supplementary groups"),
-  known_by: z.enum(["credentials", "socket"]).describe("The kernel's word about the other end, or the agent's own socket"),
+  known_by: z
+    .enum(["credentials", "socket"])
+    .describe("The kernel's word about the other end, or the agent's own socket"),
   same_uid: z.boolean().describe("An agent that has the uid of its owner: nothing but its sandbox keeps the two apart"),
   note: z.string().nullable().describe("What of this limits the caller, in a sentence"),
 });

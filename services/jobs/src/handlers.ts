@@ -18,6 +18,8 @@ import {
   stopJob,
   submitJob,
 } from "@aether/contracts";
+import { attachAgent } from "./agent-handlers.ts";
+import type { Agents } from "./agents.ts";
 import type { JobIndex } from "./index-view.ts";
 import { resolveInputs } from "./inputs.ts";
 import { accept, requestEnd, type StoredJob, toPublic } from "./job.ts";
@@ -29,6 +31,7 @@ import type { Waiters } from "./waiters.ts";
 export interface HandlerParts {
   bus: Bus;
   store: Store;
+  agents: Agents;
   index: JobIndex;
   leases: Leases;
   logs: JobLogs;
@@ -42,7 +45,7 @@ export interface HandlerParts {
 export const logKey = (id: string) => `log:${id}`;
 
 export function jobHandlers(parts: HandlerParts) {
-  const { bus, store, index, leases, logs, waiters, clock } = parts;
+  const { bus, store, agents, index, leases, logs, waiters, clock } = parts;
 
   const load = async ({ id }: { id: string }) => {
     const entry = await store.get(id);
@@ -80,7 +83,7 @@ export function jobHandlers(parts: HandlerParts) {
       async handle(spec, call) {
         await parts.requireSpace();
         const inputs = await resolveInputs(bus, spec, call);
-        const filled = withDefaults(spec, leases);
+        const filled = withDefaults(await attachAgent(bus, agents, spec, call), leases);
         const job = accept(
           {
             id: call.createdId ?? createId("job"),
