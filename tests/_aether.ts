@@ -254,7 +254,12 @@ function programSpecs(
     },
     gateway: {
       main: "services/gateway/src/main.ts",
-      env: { ...url, AETHER_GATEWAY_SEED_FILE: seed("gateway"), AETHER_GATEWAY_SOCKET: socket, AETHER_GATEWAY_AGENTS_DIR: at("agents") },
+      env: {
+        ...url,
+        AETHER_GATEWAY_SEED_FILE: seed("gateway"),
+        AETHER_GATEWAY_SOCKET: socket,
+        AETHER_GATEWAY_AGENTS_DIR: at("agents"),
+      },
     },
     warden: warden(first),
     worker: worker(first, hosts[0]),

@@ -126,7 +126,7 @@ async function takeRootParts(root: NonNullable<Host["root"]>, spec: SandboxSpec,
     parts.disk = await root.disks.acquire(limits.diskBytes, parts.uid);
     return;
   }
-  const residency = root.residents.enter(resident.name);
+  const residency = await root.residents.enter(resident.name);
   parts.residency = residency;
   parts.uid = residency.uid;
   openToResident(resident.sockets, residency.uid);

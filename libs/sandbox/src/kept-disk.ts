@@ -3,10 +3,13 @@
 import { existsSync, mkdirSync, readdirSync, rmSync, statSync, truncateSync } from "node:fs";
 import { rename } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { diskTool, runTool } from "./disk-tool.ts";
 import { NoRoom, SandboxUnavailable } from "./driver.ts";
 import type { Uids } from "./uid.ts";
 
+/** An end is told before its disk is unmounted. */
+const PATIENCE_MS = 2_000;
 const pattern = /^([a-z0-9-]{1,32})\.(\d{1,4})\.img$/;
 
 /** A resident whose disk and uid are taken. */
@@ -18,15 +21,17 @@ export interface Residency {
 }
 
 export interface Residents {
-  /** Throws NoRoom while a sandbox has them. */
-  enter(name: string): Residency;
+  /** Waits for a sandbox that is just ending, and throws NoRoom while one has them. */
+  enter(name: string): Promise<Residency>;
 }
 
 /** The residents whose images are in this folder, which is root's alone. */
 export function openResidents(folder: string, uids: Pick<Uids, "resident">): Residents {
   const present = new Set<string>();
   return {
-    enter(name) {
+    async enter(name) {
+      const giveUpAt = performance.now() + PATIENCE_MS;
+      while (present.has(name) && performance.now() < giveUpAt) await delay(20);
       if (present.has(name)) {
         const mend = "Wait until it has ended, or stop it.";
         throw new NoRoom([{ cause: `A sandbox of ${name} runs already, and it has one folder.`, mend }]);

@@ -8,7 +8,9 @@ import {
   decide,
   followAgents,
   getAgent,
+  isTerminal,
   type JobSpec,
+  jobStates,
   limits,
   listAgents,
   ProblemError,
@@ -18,7 +20,16 @@ import {
   requireDurationMs,
 } from "@aether/contracts";
 import { type Agents, type StoredAgent, toAgent } from "./agents.ts";
+import type { JobIndex } from "./index-view.ts";
+import type { Store } from "./store.ts";
 import type { Waiters } from "./waiters.ts";
+
+export interface AttachParts {
+  bus: Bus;
+  agents: Agents;
+  index: Pick<JobIndex, "list">;
+  store: Pick<Store, "get">;
+}
 
 export interface AgentHandlerParts {
   bus: Bus;
@@ -30,6 +41,7 @@ export interface AgentHandlerParts {
 export const agentsKey = "agents";
 /** The label by which the jobs that run as an agent are found. */
 const agentLabel = "aether.agent";
+const openStates = jobStates.filter((state) => !isTerminal(state));
 
 export function agentHandlers({ bus, agents, waiters }: AgentHandlerParts) {
   const load = async ({ name }: { name: string }) => {
@@ -77,8 +89,9 @@ export function agentHandlers({ bus, agents, waiters }: AgentHandlerParts) {
  * The spec of a job that runs as an agent, with the agent's limits for its own; as it is where it names none. That its submitter
  * may run the agent is decided and recorded; one that he may not see is as one that is not there.
  */
-export async function attachAgent(bus: Bus, agents: Agents, spec: JobSpec, call: Call): Promise<JobSpec> {
+export async function attachAgent(parts: AttachParts, spec: JobSpec, call: Call): Promise<JobSpec> {
   if (!spec.attach) return spec;
+  const { bus, agents } = parts;
   const name = spec.attach.agent;
   const agent = await agents.get(name);
   const decision = agent && (await ask(bus, call, "run_agent", { id: name, owner: agent.value.owner }));
@@ -90,7 +103,21 @@ export async function attachAgent(bus: Bus, agents: Agents, spec: JobSpec, call:
   if (inside >= 0) throw invalid(`inputs.${inside}.path`, "must be under /inputs, as /workspace is the agent's folder");
   const labels = { ...spec.labels, [agentLabel]: name };
   if (Object.keys(labels).length > limits.labelPairs) throw invalid("labels", "leave no room for the agent's");
-  return { ...spec, labels, ...within(spec, agent.value.limits) };
+  const attached = { ...spec, labels, ...within(spec, agent.value.limits) };
+  const running = await findRunning(parts, name);
+  if (running) throw new ProblemError("conflict", { detail: `${name} runs already, as ${running}` });
+  return attached;
+}
+
+/** An agent has one folder. Two that come at the same moment are told apart where it is mounted. */
+async function findRunning({ index, store }: AttachParts, name: string): Promise<string | null> {
+  const labels = [`${agentLabel}=${name}`];
+  const filter = { owner: null, labels, states: openStates, intentId: null, pool: null, before: null };
+  for (const { value: seen } of index.list({ ...filter, limit: 100 })) {
+    const job = seen.spec.attach?.agent === name ? await store.get(seen.id) : null;
+    if (job && !isTerminal(job.value.state)) return seen.id;
+  }
+  return null;
 }
 
 /** What is not said is the agent's whole limit; what is more than that is refused. */

@@ -45,7 +45,7 @@ export interface HandlerParts {
 export const logKey = (id: string) => `log:${id}`;
 
 export function jobHandlers(parts: HandlerParts) {
-  const { bus, store, agents, index, leases, logs, waiters, clock } = parts;
+  const { bus, store, index, leases, logs, waiters, clock } = parts;
 
   const load = async ({ id }: { id: string }) => {
     const entry = await store.get(id);
@@ -83,7 +83,7 @@ export function jobHandlers(parts: HandlerParts) {
       async handle(spec, call) {
         await parts.requireSpace();
         const inputs = await resolveInputs(bus, spec, call);
-        const filled = withDefaults(await attachAgent(bus, agents, spec, call), leases);
+        const filled = withDefaults(await attachAgent(parts, spec, call), leases);
         const job = accept(
           {
             id: call.createdId ?? createId("job"),
