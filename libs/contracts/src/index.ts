@@ -2,6 +2,22 @@
 export { type Action, actions, type ResourceType, reservedActions, resourceTypes } from "./actions.ts";
 export { Agent, AgentLimits, AgentName, addAgent, followAgents, getAgent, listAgents, removeAgent } from "./agents.ts";
 export {
+  AnswerKind,
+  Approval,
+  ApprovalState,
+  AskRequest,
+  answerApproval,
+  Grant,
+  GrantRule,
+  getApproval,
+  listApprovals,
+  listGrants,
+  Preview,
+  revokeApproval,
+  revokeGrant,
+  setHumanSecret,
+} from "./approvals.ts";
+export {
   Artifact,
   ArtifactName,
   closeTransfer,
@@ -39,7 +55,7 @@ export {
   readEvents,
 } from "./events.ts";
 export { type Example, examples, problemExample } from "./examples.ts";
-export { ApprovalId, ArtifactId, AuditId, createId, EntryId, IntentId, JobId, RequestId } from "./ids.ts";
+export { ApprovalId, ArtifactId, AuditId, createId, EntryId, GrantId, IntentId, JobId, RequestId } from "./ids.ts";
 export { checkAttempt, describeArtifact, giveOutput, takeInput } from "./job-artifacts.ts";
 export {
   getJob,
@@ -118,6 +134,7 @@ export {
   WhoAmI,
 } from "./system.ts";
 export { formatDuration, parseDurationMs, parseSizeBytes, requireBytes, requireDurationMs, toBytes } from "./units.ts";
+export { visible } from "./visible.ts";
 export {
   AttemptEvent,
   appendLog,

@@ -1,6 +1,15 @@
 // Every operation there is, by service. Routes, permissions, the client and the documents iterate this and nothing else.
 import { addAgent, followAgents, getAgent, listAgents, removeAgent } from "./agents.ts";
 import {
+  answerApproval,
+  getApproval,
+  listApprovals,
+  listGrants,
+  revokeApproval,
+  revokeGrant,
+  setHumanSecret,
+} from "./approvals.ts";
+import {
   closeTransfer,
   commitUpload,
   deleteArtifact,
@@ -61,7 +70,21 @@ export const services = {
     healthOperation("artifacts"),
     metricsOperation("artifacts"),
   ],
-  policy: [decide, checkPolicy, listAudit, verifyAudit, healthOperation("policy"), metricsOperation("policy")],
+  policy: [
+    decide,
+    checkPolicy,
+    listAudit,
+    verifyAudit,
+    listApprovals,
+    getApproval,
+    answerApproval,
+    revokeApproval,
+    setHumanSecret,
+    listGrants,
+    revokeGrant,
+    healthOperation("policy"),
+    metricsOperation("policy"),
+  ],
   memory: [
     addEntry,
     getEntry,

@@ -64,7 +64,7 @@ export function workerHandlers(parts: WorkerHandlerParts) {
       return null;
     }
     const decision = await decideStart(entry.value);
-    if (decision.outcome === "deny") {
+    if (decision.outcome !== "allow") {
       await store.change(id, (job, at) => denyStart(job, decision.reason, at), entry);
       return null;
     }
