@@ -106,7 +106,30 @@ describe.skipIf(missing)(`agents${missing ? `: ${missing}` : ""}`, () => {
       expect(statuses).toEqual(["403", "403", "404", "404", "400", "403", "403"]);
       const { items } = bodyOf<{ items: AuditRecord[] }>(await curl.get("/v0/audit?actor=agent:scout&decision=deny"));
       expect(items.map(({ action }) => action)).toEqual(expect.arrayContaining(["add_agent", "read_audit"]));
-      expect(items[0]?.actor).toMatchObject({ type: "Agent", id: "scout", via: expect.any(String) });
+      expect(items[0]?.actor).toMatchObject({ type: "Agent", id: "scout", owner: "user:41001", same_uid: false });
+    });
+
+    it("submit jobs that are theirs and have no socket, and are denied those of others", async () => {
+      const json = "-H 'Content-Type: application/json' -d";
+      const adas = bodyOf<Job>(await asAda.post("/v0/jobs", { command: ["true"], pool: "elsewhere" }));
+      const spec = { command: ["ls", "/run"], resources: { cpus: 0.1, memory: "32MiB" } };
+      const [job = "", list = "", others = ""] = await runAs(
+        "scout",
+        `api() { curl -sS --unix-socket ${inside} "$@"; echo; }
+         api 'http://aether/v0/jobs?wait=20s' ${json} '${JSON.stringify(spec)}'; api http://aether/v0/jobs
+         ${ask(`/jobs/${adas.id}`)}`,
+      );
+      const made = JSON.parse(job) as Job;
+      expect(made).toMatchObject({ owner: "agent:scout", state: "failed", exit_code: 2, spec: { attach: null } });
+      expect((JSON.parse(list) as { items: Job[] }).items.map(({ id }) => id)).toEqual([made.id]);
+      expect(others).toBe("404");
+      const { items } = bodyOf<{ items: AuditRecord[] }>(await curl.get(`/v0/audit?job_id=${made.id}&kind=decision`));
+      const started = items.find(({ action }) => action === "start_job");
+      expect(started).toMatchObject({
+        actor: { type: "Agent", id: "scout", owner: "user:41001" },
+        decision: { outcome: "allow", policies: ["agents-run-small"] },
+      });
+      await end(adas);
     });
 
     it("keep their folder and their uid from one run to the next, within their disk, and nothing of /outputs", async () => {

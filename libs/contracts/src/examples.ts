@@ -158,7 +158,7 @@ const decided = {
   seq: 2,
   kind: "decision",
   ts: { wall: "2026-11-23T10:00:00.000Z", monotonic_ns: "81345022190412", boot_id: bootId },
-  actor: { type: "User", id: "1000", uid: 1000, gid: 1000, pid: 4711, via: "jobs" },
+  actor: { type: "User", id: "1000", uid: 1000, gid: 1000, pid: 4711, owner: null, same_uid: false, via: "jobs" },
   intent_id: null,
   job_id: jobId,
   action: "submit_job",

@@ -1,5 +1,5 @@
 // `GET /v0/whoami`: the caller as everything behind the gateway will know him, and what he should know of that.
-import { type Principal, principalName, type WhoAmI } from "@aether/contracts";
+import { hasOwnersUid, type Principal, principalName, type WhoAmI } from "@aether/contracts";
 import { isSomebody, overflowUid, type UidDomain } from "@aether/service";
 
 export function toWhoAmI(principal: Principal, domain: UidDomain | null): WhoAmI {
@@ -8,14 +8,15 @@ export function toWhoAmI(principal: Principal, domain: UidDomain | null): WhoAmI
   return {
     ...{ type: isAgent ? "Agent" : "User", id, name: principalName(principal), roles, owner, uid, gid, pid, groups },
     known_by: isAgent ? "socket" : "credentials",
-    same_uid: isAgent && owner === `user:${uid}`,
+    same_uid: hasOwnersUid(principal),
     note: noteOf(principal, uid, domain),
   };
 }
 
-function noteOf({ type, roles, owner }: Principal, uid: number, domain: UidDomain | null): string | null {
+function noteOf(principal: Principal, uid: number, domain: UidDomain | null): string | null {
+  const { type, roles, owner } = principal;
   if (type === "Agent") {
-    return owner === `user:${uid}`
+    return hasOwnersUid(principal)
       ? `this agent has the uid of ${owner}, for whom it works: its sandbox alone keeps the two apart`
       : null;
   }
