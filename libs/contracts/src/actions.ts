@@ -23,11 +23,13 @@ export const actions = [
   "emit_event",
   "read_events",
   "read_metrics",
+  "read_quota",
+  "set_quota",
 ] as const;
 export type Action = (typeof actions)[number];
 
 export const resourceTypes = [
-  ...["Job", "Jobs", "Artifact", "Artifacts", "Memory", "MemoryEntry", "Events", "Metrics", "Policy", "Audit"],
+  ...["Job", "Jobs", "Artifact", "Artifacts", "Memory", "MemoryEntry", "Events", "Metrics", "Quota", "Policy", "Audit"],
 ] as const;
 export type ResourceType = (typeof resourceTypes)[number];
 

@@ -163,6 +163,7 @@ export const submitJob = defineOperation({
     "policy-denied",
     "idempotency-conflict",
     "too-large",
+    "too-many-requests",
     "storage-full",
     "audit-unavailable",
   ],

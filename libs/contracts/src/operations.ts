@@ -18,6 +18,7 @@ import { getJob, killJob, listJobs, readLogs, stopJob, submitJob } from "./jobs.
 import { addEntry, forgetEntry, getEntry, listEntries, searchMemory } from "./memory.ts";
 import { lendArtifact } from "./memory-artifacts.ts";
 import { checkPolicy, decide, listAudit, verifyAudit } from "./policy.ts";
+import { listQuotas, readQuota, readRates, readUsage, removeQuota, setQuota } from "./quotas.ts";
 import { healthOperation, metricsOperation } from "./system.ts";
 import { appendLog, claimJobs, renewWorker, reportAttempt } from "./worker.ts";
 
@@ -34,6 +35,11 @@ export const services = {
     reportAttempt,
     appendLog,
     checkAttempt,
+    readQuota,
+    listQuotas,
+    setQuota,
+    removeQuota,
+    readRates,
     healthOperation("jobs"),
     metricsOperation("jobs"),
   ],
@@ -52,6 +58,7 @@ export const services = {
     takeInput,
     giveOutput,
     lendArtifact,
+    readUsage,
     healthOperation("artifacts"),
     metricsOperation("artifacts"),
   ],

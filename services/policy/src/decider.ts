@@ -31,6 +31,7 @@ const lists: Partial<Record<Action, { action: Action; type: ResourceType }>> = {
   memory_list: { action: "memory_read", type: "MemoryEntry" },
   memory_search: { action: "memory_read", type: "MemoryEntry" },
   read_events: { action: "read_events", type: "Events" },
+  read_quota: { action: "read_quota", type: "Quota" },
 };
 /** Nobody's: what a principal may read of this, they may read of everybody. */
 const somebodyElse = "somebody:else";
@@ -48,6 +49,7 @@ const reads: Partial<Record<ResourceType, Action>> = {
   Job: "read_job",
   Artifact: "read_artifact",
   MemoryEntry: "memory_read",
+  Quota: "read_quota",
 };
 /** Actions that make what they are about: there is nothing yet to be hidden. */
 const makers: ReadonlySet<Action> = new Set(["submit_job", "put_artifact", "memory_write"]);
