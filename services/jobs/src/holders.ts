@@ -2,17 +2,18 @@
 // and every change of it one compare-and-set in which the limits are checked. So however many ask at once, of however many
 // instances, no more is given than there is.
 //
-// Changes that come while a write is under way share the next one. A refusal is made of a record that was read for it. What is
-// no longer needed is given back behind the change of the job's record, in the order of the changes; what a crash leaves in
-// between, the reconciler puts right (holder-check.ts).
+// Changes that come while a write is under way share the next one, in their order. A refusal is made of a record that was read
+// for it. What is no longer needed is given back behind the change of the job's record; what a crash leaves in between, the
+// reconciler puts right (holder-check.ts).
 import { type Bus, type Entry, openBucket, openMirror, RevisionConflict } from "@aether/bus";
-import { ProblemError } from "@aether/contracts";
+import { ProblemError, type QuotaLimits } from "@aether/contracts";
 import {
   count,
   fits,
   Holders,
   isRunning,
   nextPlace,
+  nothing,
   type Place,
   placeOf,
   type Refusal,
@@ -47,9 +48,6 @@ export interface HolderOptions {
   onRoom(owner: string, room: Room | null): void;
 }
 
-/** A change of the places of one owner; answers what became of it. */
-type Change<T> = (places: Places) => T;
-
 interface Places {
   get(id: string): Place | undefined;
   set(id: string, place: Place | null): void;
@@ -64,6 +62,8 @@ interface Pending {
 
 const triesMax = 30;
 const failuresMax = 3;
+/** How long what nobody waits for may wait for another's write. */
+const unhurriedMs = 50;
 
 /** Opens the records; resolves when they are known. */
 export async function openHolders({ bus, quotas, onRoom }: HolderOptions): Promise<HolderBook> {
@@ -76,8 +76,15 @@ export async function openHolders({ bus, quotas, onRoom }: HolderOptions): Promi
   });
   const waiting = new Map<string, Pending[]>();
   const writing = new Map<string, Promise<void>>();
+  const later = new Map<string, NodeJS.Timeout>();
+  const isLimited = (owner: string) => roomOf(nothing, limitsOf(owner)) !== null;
 
-  function change<T>(owner: string, apply: Change<T>, isRefused: (result: T) => boolean = () => false): Promise<T> {
+  /** Applies a change with the next write; one that is in no hurry goes with another's, for a while. */
+  function change<T>(
+    owner: string,
+    apply: (places: Places) => T,
+    { isRefused = () => false, isUrgent = true }: { isRefused?: (result: T) => boolean; isUrgent?: boolean } = {},
+  ): Promise<T> {
     const { promise, resolve, reject } = Promise.withResolvers<T>();
     let result: T;
     const pending: Pending = {
@@ -87,13 +94,18 @@ export async function openHolders({ bus, quotas, onRoom }: HolderOptions): Promi
       },
       settle: (error) => (error === null ? resolve(result) : reject(error)),
     };
-    waiting.set(owner, [...(waiting.get(owner) ?? []), pending]);
-    if (!writing.has(owner))
-      writing.set(
-        owner,
-        drain(owner).finally(() => writing.delete(owner)),
-      );
+    const others = waiting.get(owner);
+    if (others) others.push(pending);
+    else waiting.set(owner, [pending]);
+    if (isUrgent) begin(owner);
+    else if (!writing.has(owner) && !later.has(owner)) later.set(owner, setTimeout(begin, unhurriedMs, owner));
     return promise;
+  }
+
+  function begin(owner: string): void {
+    clearTimeout(later.get(owner));
+    later.delete(owner);
+    if (!writing.has(owner)) writing.set(owner, drain(owner));
   }
 
   async function drain(owner: string): Promise<void> {
@@ -105,6 +117,7 @@ export async function openHolders({ bus, quotas, onRoom }: HolderOptions): Promi
       );
       for (const pending of batch) pending.settle(error);
     }
+    writing.delete(owner); // in the same turn as the last look: what comes next begins anew
   }
 
   /** Applies the changes to the newest record and stores it; decided anew on whatever it is by then. */
@@ -155,28 +168,22 @@ export async function openHolders({ bus, quotas, onRoom }: HolderOptions): Promi
           if (!refusal) places.set(job.id, place);
           return refusal;
         },
-        (refusal) => refusal !== null,
+        { isRefused: (refusal) => refusal !== null },
       ),
-    start: (job) =>
-      change(
-        job.owner,
-        (places) => {
-          const place = nextPlace(job);
-          const held = places.get(job.id);
-          const [, cpusMilli, memoryBytes] = place;
-          const isCounted = held !== undefined && (isRunning(held) || held[0] > place[0]);
-          if (!isCounted && !fits({ cpusMilli, memoryBytes }, roomOf(places.usage, limitsOf(job.owner)))) return false;
-          if (!held || held[0] < place[0]) places.set(job.id, place);
-          return true;
-        },
-        (started) => !started,
-      ),
+    async start(job) {
+      // Where nothing limits what runs there is nothing to wait for: the place follows the record.
+      if (!isLimited(job.owner)) return true;
+      return change(job.owner, (places) => startIn(places, job, limitsOf(job.owner)), { isRefused: (done) => !done });
+    },
     follow(job) {
       const place = placeOf(job);
-      change(job.owner, (places) => {
+      const apply = (places: Places) => {
         const held = places.get(job.id);
         if (held && (!place || held[0] < place[0])) places.set(job.id, place);
-      }).catch((error: unknown) => bus.log.warn({ err: error, job_id: job.id }, "a place is left for the reconciler"));
+      };
+      change(job.owner, apply, { isUrgent: isLimited(job.owner) }).catch((error: unknown) =>
+        bus.log.warn({ err: error, job_id: job.id }, "a place is left for the reconciler"),
+      );
     },
     repair: (owner, id, job) => change(owner, (places) => places.set(id, job && placeOf(job))),
     usageOf: (owner) => usageOf(mirror.get(keyOf(owner))?.value ?? null),
@@ -184,10 +191,22 @@ export async function openHolders({ bus, quotas, onRoom }: HolderOptions): Promi
       for (const [, { value }] of mirror.entries()) yield value;
     },
     async [Symbol.asyncDispose]() {
-      await Promise.allSettled(writing.values());
+      for (const owner of later.keys()) begin(owner);
+      await Promise.all(writing.values());
       await mirror[Symbol.asyncDispose]();
     },
   };
+}
+
+/** Gives a queued job what its next attempt needs; false where there is no room. */
+function startIn(places: Places, job: StoredJob, limits: QuotaLimits): boolean {
+  const place = nextPlace(job);
+  const [step, cpusMilli, memoryBytes] = place;
+  const held = places.get(job.id);
+  const isCounted = held !== undefined && (isRunning(held) || held[0] > step);
+  if (!isCounted && !fits({ cpusMilli, memoryBytes }, roomOf(places.usage, limits))) return false;
+  if (!held || held[0] < step) places.set(job.id, place);
+  return true;
 }
 
 /** A copy of a record to apply changes to, with its usage kept along. */
