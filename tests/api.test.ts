@@ -113,6 +113,13 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
       "POST /v0/audit/verify": async () => null,
       "POST /v0/events": async () => null,
       "GET /v0/events": done,
+      "GET /v0/quota": async () => null,
+      "GET /v0/quotas": async () => {
+        await live();
+        return null;
+      },
+      "PUT /v0/quota/{principal}": async () => null,
+      "DELETE /v0/quota/{principal}": async () => null,
       "GET /v0/health": async () => null,
       "GET /v0/metrics": async () => null,
       "GET /v0/version": async () => null,

@@ -128,6 +128,24 @@ export const groups: Readonly<Record<string, Readonly<Record<string, Entry>>>> =
       load: async () => (await import("./commands/audit-verify.ts")).auditVerify,
     },
   },
+  Quotas: {
+    "quota ls": {
+      about: "List who uses how much of what",
+      load: async () => (await import("./commands/quota-list.ts")).quotaList,
+    },
+    "quota show": {
+      about: "Show what you may use at once, and use",
+      load: async () => (await import("./commands/quota-show.ts")).quotaShow,
+    },
+    "quota set": {
+      about: "Set what others may use at once",
+      load: async () => (await import("./commands/quota-set.ts")).quotaSet,
+    },
+    "quota rm": {
+      about: "Take back what was set",
+      load: async () => (await import("./commands/quota-remove.ts")).quotaRemove,
+    },
+  },
   "This checkout": {
     setup: { about: "Fetch and install what is missing" },
     test: { about: "Run the tests" },

@@ -13,6 +13,7 @@ export {
   type StoredMessage,
   waitForPublish,
 } from "./messages.ts";
+export { type Mirror, openMirror } from "./mirror.ts";
 export { type ChunkPlace, type Objects, openObjects } from "./objects.ts";
 export { provision } from "./provision.ts";
 export { type RequestOptions, request } from "./request.ts";

@@ -28,8 +28,10 @@ export const objectSubject = "aether.artifact.v0";
 
 /** Streams and buckets, each with its share of the store's reserved bytes. The shares sum to 1. */
 export const streams: readonly StreamSpec[] = [
-  { name: "KV_jobs", account: "CORE", subjects: ["$KV.jobs.>"], maxBytesShare: 0.14, kind: "bucket" },
+  { name: "KV_jobs", account: "CORE", subjects: ["$KV.jobs.>"], maxBytesShare: 0.12, kind: "bucket" },
   { name: "KV_agents", account: "CORE", subjects: ["$KV.agents.>"], maxBytesShare: 0.01, kind: "bucket" },
+  { name: "KV_holders", account: "CORE", subjects: ["$KV.holders.>"], maxBytesShare: 0.015, kind: "bucket" },
+  { name: "KV_quotas", account: "CORE", subjects: ["$KV.quotas.>"], maxBytesShare: 0.005, kind: "bucket" },
   { name: "KV_workers", account: "CORE", subjects: ["$KV.workers.>"], maxBytesShare: 0.02, kind: "bucket" },
   {
     name: "KV_idempotency",
@@ -128,9 +130,10 @@ const jobs: UserSpec = {
   account: "CORE",
   publish: [
     ...publishes("jobs", "jobs"),
-    ...["jobs", "workers", "idempotency", "agents"].map((bucket) => `$KV.${bucket}.>`),
+    ...["jobs", "workers", "idempotency", "agents", "holders", "quotas"].map((bucket) => `$KV.${bucket}.>`),
     "aether.log.v0.*",
-    ...["KV_jobs", "KV_workers", "KV_idempotency", "KV_agents", "KV_approvals", "LOGS"].flatMap(reads),
+    ...["KV_jobs", "KV_workers", "KV_idempotency", "KV_agents", "KV_holders", "KV_quotas"].flatMap(reads),
+    ...["KV_approvals", "LOGS"].flatMap(reads),
   ],
   subscribe: [inbox("jobs"), ...serves("jobs"), "aether.log.v0.*"],
   responds: true,
@@ -143,7 +146,7 @@ const artifacts: UserSpec = {
     ...publishes("artifacts", "artifacts"),
     ...["artifacts", "idempotency"].map((bucket) => `$KV.${bucket}.>`),
     `${objectSubject}.*`,
-    ...["KV_artifacts", "KV_idempotency"].flatMap(reads),
+    ...["KV_artifacts", "KV_idempotency", "KV_quotas"].flatMap(reads),
     "$JS.API.STREAM.INFO.ARTIFACTS",
     "$JS.API.DIRECT.GET.ARTIFACTS",
     "$JS.API.STREAM.PURGE.ARTIFACTS",

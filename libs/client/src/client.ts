@@ -26,12 +26,18 @@ import {
   listAudit,
   listEntries,
   listJobs,
+  listQuotas,
   Metrics,
   type Operation,
+  type Quota,
+  type QuotaChange,
   type Reply,
+  readQuota,
   registerArtifact,
   removeAgent,
+  removeQuota,
   searchMemory,
+  setQuota,
   stopJob,
   submitJob,
   Version,
@@ -93,6 +99,14 @@ export interface Client {
     list(filters?: Input<typeof listAudit>, options?: CallOptions): Promise<Reply<typeof listAudit>>;
     verify(options?: CallOptions): Promise<Reply<typeof verifyAudit>>;
   };
+  readonly quotas: {
+    /** What a principal may use at once and uses; the caller where none is named. */
+    get(principal?: string, options?: CallOptions): Promise<Quota>;
+    list(filters?: Input<typeof listQuotas>, options?: CallOptions): Promise<Reply<typeof listQuotas>>;
+    /** What is absent stays, null takes the shipped limit again. */
+    set(principal: string, change: QuotaChange, options?: CallOptions): Promise<Quota>;
+    remove(principal: string, options?: CallOptions): Promise<Quota>;
+  };
   readonly memory: {
     add(entry: Input<typeof addEntry>, options?: CallOptions): Promise<Reply<typeof addEntry>>;
     /** With `lines` only these, with `context` so many more on either side. */
@@ -153,6 +167,12 @@ export function createClient(transport: Transport): Client {
     audit: {
       list: (filters = {}, options) => call(listAudit, filters, options),
       verify: (options) => call(verifyAudit, {}, options),
+    },
+    quotas: {
+      get: (principal, options) => call(readQuota, principal === undefined ? {} : { principal }, options),
+      list: (filters = {}, options) => call(listQuotas, filters, options),
+      set: (principal, change, options) => call(setQuota, { principal, ...change }, options),
+      remove: (principal, options) => call(removeQuota, { principal }, options),
     },
     memory: {
       add: (entry, options) => call(addEntry, entry, options),

@@ -33,11 +33,13 @@ export const actions = [
   "list_agents",
   "remove_agent",
   "run_agent",
+  "read_quota",
+  "set_quota",
 ] as const;
 export type Action = (typeof actions)[number];
 
 export const resourceTypes = [
-  ...["Job", "Jobs", "Artifact", "Artifacts", "Memory", "MemoryEntry", "Events", "Metrics", "Policy", "Audit"],
+  ...["Job", "Jobs", "Artifact", "Artifacts", "Memory", "MemoryEntry", "Events", "Metrics", "Quota", "Policy", "Audit"],
   ...["AgentRecord", "Agents"],
   ...["Approval", "Approvals", "Grant"],
 ] as const;

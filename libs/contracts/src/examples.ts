@@ -6,6 +6,7 @@ import type { Artifact } from "./artifacts.ts";
 import type { Job } from "./jobs.ts";
 import type { LogFrame } from "./logs.ts";
 import type { Citation, MemoryEntry } from "./memory.ts";
+import type { Quota } from "./quotas.ts";
 
 export interface Example {
   /** Values for the names in the path. */
@@ -114,6 +115,20 @@ const succeeded: Job = {
     },
   ],
   revision: 47,
+};
+
+const quota: Quota = {
+  principal: "user:1000",
+  limits: {
+    jobs: 1000,
+    running_jobs: null,
+    cpus: null,
+    memory_bytes: null,
+    artifact_bytes: null,
+    requests_per_second: 200,
+  },
+  used: { jobs: 1, running_jobs: 1, cpus: 0.5, memory_bytes: 67_108_864, artifact_bytes: 2 },
+  set: {},
 };
 
 const stopping: Job = {
@@ -478,6 +493,18 @@ export const examples: Readonly<Record<string, Example>> = {
   "jobs.get-agent": { params: { name: "scout" }, reply: scout },
   "jobs.list-agents": { query: { limit: 1 }, reply: { items: [scout], next_cursor: "scout" } },
   "jobs.remove-agent": { params: { name: "scout" }, reply: scout },
+  "jobs.quota": { reply: quota },
+  "jobs.quotas": { query: { limit: 50 }, reply: { items: [quota], next_cursor: null } },
+  "jobs.set_quota": {
+    params: { principal: "user:1000" },
+    body: { jobs: 10, memory: "16GiB" },
+    reply: {
+      ...quota,
+      limits: { ...quota.limits, jobs: 10, memory_bytes: 16 * 1024 ** 3 },
+      set: { jobs: 10, memory_bytes: 16 * 1024 ** 3 },
+    },
+  },
+  "jobs.remove_quota": { params: { principal: "user:1000" }, reply: quota },
   "/health": {
     reply: {
       status: "up",

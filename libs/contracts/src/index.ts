@@ -120,6 +120,23 @@ export {
 } from "./policy.ts";
 export { Decision, invalidRequest, Problem, ProblemError, type ProblemSlug, problems } from "./problem.ts";
 export { formatQuery, parseQuery, querySchema } from "./query.ts";
+export {
+  changeQuota,
+  limitsOf,
+  listQuotas,
+  type Quota,
+  QuotaChange,
+  type QuotaLimits,
+  type QuotaName,
+  QuotaPrincipal,
+  QuotaRecord,
+  type QuotaSetting,
+  readQuota,
+  readRates,
+  readUsage,
+  removeQuota,
+  setQuota,
+} from "./quotas.ts";
 export { JobSpec, type JobSpecInput, Labels, RetryCause } from "./spec.ts";
 export {
   Health,

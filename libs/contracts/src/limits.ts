@@ -41,6 +41,10 @@ export const limits = {
   priorityMin: -100,
   priorityMax: 100,
   waitMaxMs: MINUTE,
+  /** Of one principal: who holds what is one value of a bucket. */
+  quotaJobsMax: 10_000,
+  /** How long a place is kept for a job that is not stored: longer than any submit takes. */
+  placeWithoutJobMs: MINUTE,
 
   logMaxBytes: 64 * MIB,
   logLineBytes: 64 * KIB,

@@ -28,6 +28,7 @@ import { getJob, killJob, listJobs, readLogs, stopJob, submitJob } from "./jobs.
 import { addEntry, forgetEntry, getEntry, listEntries, searchMemory } from "./memory.ts";
 import { lendArtifact } from "./memory-artifacts.ts";
 import { checkPolicy, decide, listAudit, verifyAudit } from "./policy.ts";
+import { listQuotas, readQuota, readRates, readUsage, removeQuota, setQuota } from "./quotas.ts";
 import { healthOperation, metricsOperation } from "./system.ts";
 import { appendLog, claimJobs, renewWorker, reportAttempt } from "./worker.ts";
 
@@ -49,6 +50,11 @@ export const services = {
     listAgents,
     removeAgent,
     followAgents,
+    readQuota,
+    listQuotas,
+    setQuota,
+    removeQuota,
+    readRates,
     healthOperation("jobs"),
     metricsOperation("jobs"),
   ],
@@ -67,6 +73,7 @@ export const services = {
     takeInput,
     giveOutput,
     lendArtifact,
+    readUsage,
     healthOperation("artifacts"),
     metricsOperation("artifacts"),
   ],

@@ -17,6 +17,7 @@ const layout = `
   CREATE TABLE label (pair TEXT, id TEXT, PRIMARY KEY (pair, id)) WITHOUT ROWID;
   CREATE INDEX label_by_id ON label (id);
   CREATE TABLE object (object TEXT PRIMARY KEY, size_bytes INTEGER, uses INTEGER) WITHOUT ROWID;
+  CREATE TABLE owner_total (owner TEXT PRIMARY KEY, bytes INTEGER) WITHOUT ROWID;
   CREATE TABLE total (bytes INTEGER);
   INSERT INTO total VALUES (0);`;
 
@@ -39,6 +40,8 @@ export interface ArtifactIndex extends AsyncDisposable {
   isUsed(object: string): boolean;
   /** Bytes that are kept, each object counted once. */
   totalBytes(): number;
+  /** Bytes of an owner's artifacts, each counted in full. */
+  ownerBytes(owner: string): number;
   /** Bytes of the artifacts that an owner has with a job. */
   jobBytes(owner: string, jobId: string): number;
 }
@@ -68,18 +71,26 @@ function put(database: DatabaseSync, artifact: StoredArtifact, revision: number)
     .run(id, revision, owner, job_id, intent_id, type, sha256, size_bytes, JSON.stringify(artifact));
   for (const [key, value] of Object.entries(artifact.labels))
     database.prepare("INSERT INTO label VALUES (?, ?)").run(`${key}=${value}`, id);
+  count(database, owner, size_bytes);
   const known = database.prepare("UPDATE object SET uses = uses + 1 WHERE object = ?").run(object);
   if (known.changes > 0) return;
   database.prepare("INSERT INTO object VALUES (?, ?, 1)").run(object, size_bytes);
   database.prepare("UPDATE total SET bytes = bytes + ?").run(size_bytes);
 }
 
+function count(database: DatabaseSync, owner: string, bytes: number): void {
+  database
+    .prepare("INSERT INTO owner_total VALUES (?, ?) ON CONFLICT DO UPDATE SET bytes = bytes + excluded.bytes")
+    .run(owner, bytes);
+}
+
 function drop(database: DatabaseSync, id: string): void {
   const row = database.prepare("SELECT record FROM artifact WHERE id = ?").get(id);
   if (!row) return;
-  const { object, size_bytes } = StoredArtifact.parse(JSON.parse(String(row.record)));
+  const { owner, object, size_bytes } = StoredArtifact.parse(JSON.parse(String(row.record)));
   database.prepare("DELETE FROM artifact WHERE id = ?").run(id);
   database.prepare("DELETE FROM label WHERE id = ?").run(id);
+  count(database, owner, -size_bytes);
   database.prepare("UPDATE object SET uses = uses - 1 WHERE object = ?").run(object);
   if (database.prepare("DELETE FROM object WHERE object = ? AND uses = 0").run(object).changes > 0)
     database.prepare("UPDATE total SET bytes = bytes - ?").run(size_bytes);
@@ -102,6 +113,7 @@ function queries(database: DatabaseSync): Omit<ArtifactIndex, "view" | typeof Sy
     },
     isUsed: (object) => one("SELECT 1 FROM object WHERE object = ?", object) !== undefined,
     totalBytes: () => Number(one("SELECT bytes FROM total")?.bytes ?? 0),
+    ownerBytes: (owner) => Number(one("SELECT bytes FROM owner_total WHERE owner = ?", owner)?.bytes ?? 0),
     jobBytes: (owner, jobId) =>
       Number(
         one("SELECT coalesce(sum(size_bytes), 0) AS bytes FROM artifact WHERE job_id = ? AND owner = ?", jobId, owner)

@@ -9,6 +9,7 @@ import type { ArtifactsConfig } from "./config.ts";
 import { createFiles } from "./files.ts";
 import { artifactHandlers, type Transfer } from "./handlers.ts";
 import { lendingHandler } from "./lending.ts";
+import { openByteQuota, usageHandler } from "./quota.ts";
 import { openStore } from "./store.ts";
 import { createTransfers } from "./transfers.ts";
 import { createUploads } from "./uploads.ts";
@@ -43,7 +44,8 @@ export async function startArtifacts(
   const filesDir = config.AETHER_ARTIFACTS_DIR;
   const opener = stack.use(createOpener({ socketPath: config.AETHER_ARTIFACTS_OPENER_SOCKET ?? null, filesDir }));
   const store = stack.use(await openStore(bus, config.AETHER_ARTIFACTS_VIEW_FILE, limits.artifactsShareOfStore));
-  const uploads = createUploads(store);
+  const metrics = createRegistry();
+  const uploads = createUploads(store, stack.use(await openByteQuota(bus, metrics)));
   const files = createFiles({ store, uploads, opener, freeFloorBytes });
   const transfers = stack.use(
     createTransfers<Transfer>(config.AETHER_ARTIFACTS_IDLE_MS, (error) =>
@@ -57,11 +59,12 @@ export async function startArtifacts(
       version,
       description: "Bytes under their digest, and the records that name them",
       idempotency: true,
-      metrics: createRegistry(),
+      metrics,
       handlers: [
         ...artifactHandlers(parts),
         ...workerHandlers({ bus, ...parts }),
         lendingHandler({ bus, ...parts }),
+        usageHandler({ store }),
         handler(healthOperation("artifacts"), {
           handle: async () => ({ version, degraded: await space.degraded() }),
         }),

@@ -35,7 +35,13 @@ interface Active {
   isNew: boolean;
 }
 
-export function createUploads(store: Store): Uploads {
+/** What an owner's artifacts may have together, null where nothing limits it; a refusal is told to `onRefused`. */
+export interface ByteQuota {
+  of(owner: string): number | null;
+  onRefused(): void;
+}
+
+export function createUploads(store: Store, quota: ByteQuota): Uploads {
   const active = new Set<Active>();
 
   /** Throws where this upload would take more than there may be; what others are sending counts as kept. */
@@ -47,6 +53,14 @@ export function createUploads(store: Store): Uploads {
     if (jobId !== null) {
       const ofJob = store.index.jobBytes(owner, jobId) + sum((one) => one.jobId === jobId && one.owner === owner);
       if (ofJob > limits.artifactsPerJobBytes) throw tooLarge("the artifacts of a job", limits.artifactsPerJobBytes);
+    }
+    const most = quota.of(owner);
+    const ofOwner = most === null ? 0 : store.index.ownerBytes(owner) + sum((one) => one.owner === owner);
+    if (most !== null && ofOwner > most) {
+      quota.onRefused();
+      throw new ProblemError("too-many-requests", {
+        detail: `quota artifact_bytes: ${most} bytes are allowed, and with this there would be ${ofOwner}`,
+      });
     }
     if (upload.isNew && store.index.totalBytes() + sum((one) => one.isNew) > store.maxBytes)
       throw new ProblemError("artifacts-full", { detail: `all artifacts together may have ${store.maxBytes} bytes` });

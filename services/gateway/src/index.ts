@@ -44,6 +44,7 @@ import { readMetrics, scrapeMetrics } from "./metrics.ts";
 import { chooseFormat } from "./negotiate.ts";
 import { answerOperation } from "./operation-route.ts";
 import { type Roles, toAgentPrincipal, toPrincipal } from "./principal.ts";
+import { type Rates, startRates } from "./rates.ts";
 import { matchRoute, type Route } from "./routes.ts";
 import { type Address, openScrapePort } from "./scrape-port.ts";
 import { answerUpload } from "./upload-route.ts";
@@ -91,6 +92,7 @@ interface Context {
   openApi: () => unknown;
   metrics: Registry;
   durations: Histogram;
+  rates: Rates;
 }
 
 /** Serves the HTTP API until disposed. */
@@ -99,6 +101,7 @@ export async function startGateway(options: GatewayOptions, overrides: GatewayOv
   const closing = new AbortController();
   const metrics = createRegistry();
   countTraces(metrics, options.bus);
+  const rates = startRates(options.bus, metrics);
   const context: Context = {
     options,
     closing: closing.signal,
@@ -106,6 +109,7 @@ export async function startGateway(options: GatewayOptions, overrides: GatewayOv
     retryForMs: overrides.retryForMs ?? retryForMs,
     openApi: once(() => createOpenApi(version)),
     metrics,
+    rates,
     durations: metrics.histogram(
       "http.server.request.duration",
       "s",
@@ -147,6 +151,7 @@ export async function startGateway(options: GatewayOptions, overrides: GatewayOv
       const cut = setTimeout(() => server.closeAllConnections(), overrides.drainMs ?? drainMs);
       await closed;
       clearTimeout(cut);
+      await rates[Symbol.asyncDispose]();
     },
   };
 }
@@ -202,6 +207,7 @@ async function handle(context: Context, exchange: Exchange, principal: Principal
     response.setHeader("Allow", match.allow.join(", "));
     throw new ProblemError("method-not-allowed", { detail: `this route knows ${match.allow.join(", ")}` });
   }
+  context.rates.admit(principal);
   const envelope = toEnvelope(request, principal, requestId);
   const about = { "aether.request_id": requestId, "aether.principal": principalName(principal) };
   span = context.options.bus.tracer?.start(`${request.method} ${route}`, "server", envelope.traceparent, about) ?? null;

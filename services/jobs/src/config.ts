@@ -27,6 +27,12 @@ export const JobsConfig = z.object({
     .min(1000)
     .default(limits.workerGoneMs)
     .describe("Silence after which a worker is gone; longer than the warden's deadline"),
+  AETHER_JOBS_PLACE_WITHOUT_JOB_MS: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .default(limits.placeWithoutJobMs)
+    .describe("How long a place of a quota is kept for a job that is not there; longer than a submit takes"),
   OTEL_EXPORTER_OTLP_ENDPOINT: z
     .string()
     .optional()

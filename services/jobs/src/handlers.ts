@@ -12,6 +12,8 @@ import {
   listJobs,
   ProblemError,
   principalName,
+  type QuotaLimits,
+  type QuotaName,
   readLogs,
   requireBytes,
   requireDurationMs,
@@ -20,11 +22,13 @@ import {
 } from "@aether/contracts";
 import { attachAgent } from "./agent-handlers.ts";
 import type { Agents } from "./agents.ts";
+import type { HolderBook } from "./holders.ts";
 import type { JobIndex } from "./index-view.ts";
 import { resolveInputs } from "./inputs.ts";
 import { accept, requestEnd, type StoredJob, toPublic } from "./job.ts";
 import type { Leases } from "./leases.ts";
 import type { JobLogs } from "./logs.ts";
+import type { Quotas } from "./quotas.ts";
 import type { Store } from "./store.ts";
 import type { Waiters } from "./waiters.ts";
 
@@ -32,6 +36,8 @@ export interface HandlerParts {
   bus: Bus;
   store: Store;
   agents: Agents;
+  holders: Pick<HolderBook, "take" | "follow" | "repair">;
+  quotas: Pick<Quotas, "limitsOf">;
   index: JobIndex;
   leases: Leases;
   logs: JobLogs;
@@ -39,6 +45,8 @@ export interface HandlerParts {
   clock: { now(): Date };
   /** Throws `storage-full` while the store is below its floor of free space. */
   requireSpace(): Promise<void>;
+  /** Told of the quota that refused something. */
+  onRefused(quota: QuotaName): void;
 }
 
 /** Woken when this instance has stored a batch of that log. */
@@ -74,6 +82,25 @@ export function jobHandlers(parts: HandlerParts) {
     return current;
   }
 
+  /** Stores a job in a place that was taken for it before; a repeated submit finds the one that is there. */
+  async function keep(job: StoredJob): Promise<Entry<StoredJob>> {
+    const refusal = await parts.holders.take(job);
+    if (refusal) {
+      const made = await store.get(job.id);
+      if (made) return made;
+      parts.onRefused(refusal.quota);
+      throw new ProblemError("too-many-requests", { detail: `quota ${refusal.quota}: ${refusal.detail}` });
+    }
+    const entry = await store.create(job).catch(async (error: unknown) => {
+      // With any other failure the job may be there all the same: then its place is, too, or goes with time.
+      if (error instanceof ProblemError && error.slug === "storage-full")
+        await parts.holders.repair(job.owner, job.id, null);
+      throw error;
+    });
+    if (entry.value !== job) parts.holders.follow(entry.value);
+    return entry;
+  }
+
   return [
     handler(submitJob, {
       context: decisionContext,
@@ -84,11 +111,12 @@ export function jobHandlers(parts: HandlerParts) {
       async handle(spec, call) {
         await parts.requireSpace();
         const inputs = await resolveInputs(bus, spec, call);
-        const filled = withDefaults(await attachAgent(parts, spec, call), leases);
+        const owner = principalName(call.principal);
+        const filled = withDefaults(await attachAgent(parts, spec, call), leases, parts.quotas.limitsOf(owner));
         const job = accept(
           {
             id: call.createdId ?? createId("job"),
-            owner: principalName(call.principal),
+            owner,
             spec: filled,
             digest: specDigest(filled),
             intentId: spec.intent_id ?? call.intentId,
@@ -98,7 +126,7 @@ export function jobHandlers(parts: HandlerParts) {
           },
           clock.now(),
         );
-        const entry = await store.create(job);
+        const entry = await keep(job);
         return toPublic(entry.value, entry.revision);
       },
     }),
@@ -205,8 +233,11 @@ function specDigest(spec: JobSpec): string {
   return `sha256:${createHash("sha256").update(JSON.stringify(spec)).digest("hex")}`;
 }
 
-/** Half of the largest worker of the pool where nothing was said; a modest size where no worker is known. */
-function withDefaults(spec: JobSpec, leases: Leases): JobSpec {
+/**
+ * Half of the largest worker of the pool where nothing was said, and no more than the owner's quota; a modest size where no
+ * worker is known.
+ */
+function withDefaults(spec: JobSpec, leases: Leases, quota: QuotaLimits): JobSpec {
   const { cpus, memory } = spec.resources;
   if (cpus !== undefined && memory !== undefined) return spec;
   const capacities = leases
@@ -217,5 +248,9 @@ function withDefaults(spec: JobSpec, leases: Leases): JobSpec {
     Math.max(0, ...capacities.map(pick));
   const halfCpus = most((capacity) => capacity.cpus) / 2 || limits.cpusUnknownWorker;
   const halfMemory = Math.floor(most((capacity) => capacity.memory_bytes) / 2) || limits.memoryUnknownWorkerBytes;
-  return { ...spec, resources: { ...spec.resources, cpus: cpus ?? halfCpus, memory: memory ?? halfMemory } };
+  const own = {
+    cpus: Math.max(limits.cpusMin, Math.min(halfCpus, quota.cpus ?? halfCpus)),
+    memory: Math.max(limits.memoryMinBytes, Math.min(halfMemory, quota.memory_bytes ?? halfMemory)),
+  };
+  return { ...spec, resources: { ...spec.resources, cpus: cpus ?? own.cpus, memory: memory ?? own.memory } };
 }

@@ -4,6 +4,7 @@ import type { DatabaseSync, SQLInputValue } from "node:sqlite";
 import type { Bus, Entry } from "@aether/bus";
 import { type Capacity, isTerminal, type JobState, jobStates, requireBytes } from "@aether/contracts";
 import { openView, type View } from "@aether/view";
+import type { Room } from "./holding.ts";
 import { queueEndsAt, StoredJob } from "./job.ts";
 
 const layout = `
@@ -24,6 +25,10 @@ const layout = `
   CREATE TABLE label (pair TEXT, id TEXT, PRIMARY KEY (pair, id)) WITHOUT ROWID;
   CREATE INDEX label_by_id ON label (id);`;
 
+/** For whom there is not room for everything: what his next jobs may need together. It is of this process alone. */
+const rooms =
+  "CREATE TEMP TABLE room (owner TEXT PRIMARY KEY, jobs_left INTEGER, cpus_milli_left INTEGER, bytes_left INTEGER) WITHOUT ROWID";
+
 const openStates = jobStates.filter((state) => !isTerminal(state));
 
 interface JobFilter {
@@ -38,6 +43,7 @@ interface JobFilter {
 
 export interface Candidate {
   id: string;
+  owner: string;
   revision: number;
   cpus: number;
   memoryBytes: number;
@@ -58,6 +64,11 @@ export interface JobIndex extends AsyncDisposable {
   readonly view: View;
   list(filter: JobFilter): Entry<StoredJob>[];
   queued(pools: readonly string[], free: Capacity, now: Date, limit: number): Candidate[];
+  /** How much room a principal has for jobs to start, null where nothing limits it; true where there is more than before. */
+  setRoom(owner: string, room: Room | null): boolean;
+  roomOf(owner: string): Room | null;
+  /** Every job that has not ended. */
+  open(): { id: string; owner: string; state: JobState; attempt: number }[];
   /** The earliest time at which a job that waits out its backoff may run. */
   nextDue(pools: readonly string[], now: Date): Date | null;
   queueTimeouts(now: Date, limit: number): string[];
@@ -92,6 +103,7 @@ export async function openJobIndex(bus: Bus, file: string, onChange: (ids: strin
       onChange(ids);
     },
   });
+  view.database.exec(rooms);
   return { view, ...queries(view.database), [Symbol.asyncDispose]: () => view[Symbol.asyncDispose]() };
 }
 
@@ -144,6 +156,12 @@ function drop(database: DatabaseSync, id: string): void {
 function queries(database: DatabaseSync): Omit<JobIndex, "view" | typeof Symbol.asyncDispose> {
   const all = (sql: string, ...values: SQLInputValue[]) => prepare(database, sql).all(...values);
   const heldColumns = "id, revision, state, incarnation, attempt, secret_hash, claimed_at";
+  const readRoom = (owner: string): Room | null => {
+    const [row] = all("SELECT jobs_left, cpus_milli_left, bytes_left FROM room WHERE owner = ?", owner);
+    return row
+      ? { jobs: Number(row.jobs_left), cpusMilli: Number(row.cpus_milli_left), memoryBytes: Number(row.bytes_left) }
+      : null;
+  };
   const active = "state IN ('starting', 'running', 'stopping')";
   return {
     list(filter) {
@@ -155,8 +173,10 @@ function queries(database: DatabaseSync): Omit<JobIndex, "view" | typeof Symbol.
     },
     queued(pools, free, now, limit) {
       const rows = all(
-        `SELECT id, revision, cpus, memory_bytes, disk_bytes FROM job WHERE state = 'queued' AND pool IN (${marks(pools)})
+        `SELECT id, revision, job.owner AS owner, cpus, memory_bytes, disk_bytes FROM job LEFT JOIN room ON room.owner = job.owner
+         WHERE state = 'queued' AND pool IN (${marks(pools)})
          AND cpus <= ? AND memory_bytes <= ? AND disk_bytes <= ? AND (not_before IS NULL OR not_before <= ?)
+         AND (room.owner IS NULL OR jobs_left >= 1 AND round(cpus * 1000) <= cpus_milli_left AND memory_bytes <= bytes_left)
          ORDER BY priority DESC, queued_at, id LIMIT ?`,
         ...pools,
         free.cpus,
@@ -167,12 +187,30 @@ function queries(database: DatabaseSync): Omit<JobIndex, "view" | typeof Symbol.
       );
       return rows.map((row) => ({
         id: String(row.id),
+        owner: String(row.owner),
         revision: Number(row.revision),
         cpus: Number(row.cpus),
         memoryBytes: Number(row.memory_bytes),
         diskBytes: Number(row.disk_bytes),
       }));
     },
+    setRoom(owner, room) {
+      const before = readRoom(owner);
+      if (room === null) all("DELETE FROM room WHERE owner = ?", owner);
+      else all("INSERT OR REPLACE INTO room VALUES (?, ?, ?, ?)", owner, room.jobs, room.cpusMilli, room.memoryBytes);
+      if (before === null || room === null) return before !== null;
+      return room.jobs > before.jobs || room.cpusMilli > before.cpusMilli || room.memoryBytes > before.memoryBytes;
+    },
+    roomOf: readRoom,
+    open: () =>
+      all(`SELECT id, owner, state, attempt FROM job WHERE state IN (${marks(openStates)})`, ...openStates).map(
+        (row) => ({
+          id: String(row.id),
+          owner: String(row.owner),
+          state: String(row.state) as JobState,
+          attempt: Number(row.attempt),
+        }),
+      ),
     nextDue(pools, now) {
       const [row] = all(
         `SELECT min(not_before) AS due FROM job INDEXED BY by_due

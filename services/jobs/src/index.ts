@@ -7,10 +7,15 @@ import { agentHandlers, agentsKey } from "./agent-handlers.ts";
 import { openAgents } from "./agents.ts";
 import type { JobsConfig } from "./config.ts";
 import { jobHandlers, logKey } from "./handlers.ts";
+import { createHolderCheck } from "./holder-check.ts";
+import { openHolders } from "./holders.ts";
+import type { Room } from "./holding.ts";
 import { type JobIndex, openJobIndex } from "./index-view.ts";
 import { openLeases } from "./leases.ts";
 import { openLogs } from "./logs.ts";
 import { createJobsMetrics } from "./metrics.ts";
+import { quotaHandlers, ratesKey } from "./quota-handlers.ts";
+import { openQuotas } from "./quotas.ts";
 import { startReconciler } from "./reconciler.ts";
 import { openStore } from "./store.ts";
 import { createWaiters, type Waiters } from "./waiters.ts";
@@ -46,8 +51,19 @@ export async function startJobs(
   );
   const metrics = createRegistry();
   const measures = createJobsMetrics(metrics, { index, leases });
-  const store = openStore(bus, clock, measures.stored);
-  stack.use(startReconciler({ store, index, leases, logs, clock, log }, config.AETHER_JOBS_RECONCILE_MS));
+  const quotas = stack.use(await openQuotas(bus));
+  quotas.watch(() => waiters.wake(ratesKey));
+  const onRoom = (owner: string, room: Room | null) => {
+    if (index.setRoom(owner, room)) waiters.wake(queueKey);
+  };
+  const holders = stack.use(await openHolders({ bus, quotas, onRoom }));
+  const store = openStore(bus, clock, (job, before) => {
+    measures.stored(job, before);
+    if (before) holders.follow(job);
+  });
+  const holderCheck = createHolderCheck({ store, index, holders, clock }, config.AETHER_JOBS_PLACE_WITHOUT_JOB_MS);
+  const reconciled = { store, index, leases, logs, holderCheck, clock, log };
+  stack.use(startReconciler(reconciled, config.AETHER_JOBS_RECONCILE_MS));
   const health = handler(healthOperation("jobs"), {
     handle: async () => {
       const workers = leases
@@ -64,16 +80,15 @@ export async function startJobs(
       idempotency: true,
       metrics,
       handlers: [
-        ...jobHandlers({ bus, store, agents, index, leases, logs, waiters, clock, requireSpace: space.require }),
+        ...jobHandlers({
+          ...{ bus, store, agents, holders, quotas, index, leases, logs, waiters, clock },
+          requireSpace: space.require,
+          onRefused: measures.refused,
+        }),
+        ...quotaHandlers({ bus, quotas, holders, waiters }),
         ...workerHandlers({
           bus,
-          store,
-          agents,
-          index,
-          leases,
-          logs,
-          waiters,
-          clock,
+          ...{ store, agents, holders, index, leases, logs, waiters, clock },
           logMaxBytes: config.AETHER_JOBS_LOG_MAX_BYTES,
           onLogged: measures.logged,
         }),

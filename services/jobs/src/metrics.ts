@@ -1,6 +1,6 @@
 // The numbers of the jobs service: what became of jobs, as this instance has stored it; what waits and runs; which workers there
 // are and how full, as their renewals and the records say; what came as logs.
-import { isTerminal } from "@aether/contracts";
+import { isTerminal, type QuotaName } from "@aether/contracts";
 import type { Registry } from "@aether/telemetry";
 import type { JobIndex } from "./index-view.ts";
 import type { StoredJob } from "./job.ts";
@@ -15,6 +15,7 @@ export interface JobsMetrics {
   /** Told of a record that was stored, and of the one before it. */
   stored(job: StoredJob, before: StoredJob | null): void;
   logged(lines: number, bytes: number): void;
+  refused(quota: QuotaName): void;
 }
 
 export function createJobsMetrics(
@@ -28,6 +29,7 @@ export function createJobsMetrics(
   const runtime = registry.histogram("aether.jobs.duration", "s", "How long commands ran, by state", runBounds);
   const lines = registry.counter("aether.logs.lines", "{line}", "Log lines that were stored");
   const bytes = registry.counter("aether.logs.size", "By", "Bytes of log lines that were stored");
+  const refused = registry.counter("aether.quota.refused", "{request}", "What a quota has refused, by its name");
   registry.gauge("aether.jobs.current", "{job}", "Jobs that have not ended, by state", () =>
     parts.index.countOpen().map(({ state, count }) => ({ attributes: { "aether.job.state": state }, value: count })),
   );
@@ -63,6 +65,7 @@ export function createJobsMetrics(
       lines.add(lineCount);
       bytes.add(byteCount);
     },
+    refused: (quota) => refused.add(1, { "aether.quota": quota }),
   };
 }
 

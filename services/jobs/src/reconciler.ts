@@ -3,6 +3,7 @@
 // may stop anywhere.
 import { type JobState, limits } from "@aether/contracts";
 import type { Logger } from "@aether/telemetry";
+import type { HolderCheck } from "./holder-check.ts";
 import type { Held, JobIndex } from "./index-view.ts";
 import { expire, lose, type StoredJob } from "./job.ts";
 import type { Leases } from "./leases.ts";
@@ -10,6 +11,9 @@ import type { JobLogs } from "./logs.ts";
 import type { Store } from "./store.ts";
 
 const batch = 200;
+/** Every so many looks: these compare all there is. */
+const holderLooks = 5;
+const forgetLooks = 60;
 
 export interface Reconciler extends AsyncDisposable {
   /** Looks once, now. */
@@ -21,6 +25,8 @@ export interface ReconcilerParts {
   index: JobIndex;
   leases: Leases;
   logs: JobLogs;
+  /** Who holds what, held against the jobs. */
+  holderCheck: HolderCheck;
   clock: { now(): Date; random(): number };
   log: Logger;
 }
@@ -30,7 +36,7 @@ export function startReconciler(parts: ReconcilerParts, everyMs: number): Reconc
   let looks = 0;
   const look = () => {
     running = running
-      .then(() => lookOnce(parts, looks++ % 60 === 0))
+      .then(() => lookOnce(parts, looks++))
       .catch((error: unknown) => parts.log.warn({ err: error }, "reconciling failed, the next look tries again"));
     return running;
   };
@@ -44,7 +50,7 @@ export function startReconciler(parts: ReconcilerParts, everyMs: number): Reconc
   };
 }
 
-async function lookOnce(parts: ReconcilerParts, thorough: boolean): Promise<void> {
+async function lookOnce(parts: ReconcilerParts, look: number): Promise<void> {
   const now = parts.clock.now();
   for (const id of parts.index.queueTimeouts(now, batch)) await parts.store.change(id, expire);
   for (const incarnation of parts.leases.silent()) {
@@ -55,7 +61,8 @@ async function lookOnce(parts: ReconcilerParts, thorough: boolean): Promise<void
     if (held.incarnation && (await parts.leases.isGone(held.incarnation)))
       await loseAttempt(parts, held, "worker_lost");
   }
-  if (thorough) await forget(parts, now);
+  if (look % holderLooks === 0) await parts.holderCheck.look();
+  if (look % forgetLooks === 0) await forget(parts, now);
 }
 
 /**

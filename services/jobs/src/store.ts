@@ -21,7 +21,7 @@ export interface Store {
 }
 
 const triesMax = 20;
-const storeFullCodes: readonly number[] = [10077, 10047, 10023];
+const storeFullCodes: readonly unknown[] = [10077, 10047, 10023];
 
 /** Opens the bucket; `onStored` is told of every change that this instance knows to be stored. */
 export function openStore(
@@ -71,10 +71,13 @@ export function openStore(
   };
 }
 
+/** What JetStream says when a stream may not grow. */
+export function isStoreFull(error: unknown): boolean {
+  return storeFullCodes.includes((error as { code?: unknown } | null)?.code);
+}
+
 function toProblem(error: unknown): unknown {
   if (error instanceof ProblemError) return error;
-  const code = (error as { code?: unknown }).code;
-  if (typeof code === "number" && storeFullCodes.includes(code))
-    return new ProblemError("storage-full", {}, { cause: error });
+  if (isStoreFull(error)) return new ProblemError("storage-full", {}, { cause: error });
   return new ProblemError("outcome-unknown", { detail: "the store did not answer in time" }, { cause: error });
 }

@@ -19,6 +19,8 @@ import {
 } from "@aether/contracts";
 import { type Agents, principalOfOwner } from "./agents.ts";
 import { decisionContext } from "./handlers.ts";
+import { settlePlace } from "./holder-check.ts";
+import type { HolderBook } from "./holders.ts";
 import type { Held, JobIndex } from "./index-view.ts";
 import { type At, claim, denyStart, finish, markUnkillable, refuse, run, type StoredJob, timeOut } from "./job.ts";
 import type { Leases } from "./leases.ts";
@@ -32,6 +34,7 @@ export interface WorkerHandlerParts {
   bus: Bus;
   store: Store;
   agents: Agents;
+  holders: Pick<HolderBook, "start" | "repair">;
   index: JobIndex;
   leases: Leases;
   logs: JobLogs;
@@ -47,7 +50,7 @@ export const queueKey = "queue";
 export const orderKey = (incarnation: string) => `orders:${incarnation}`;
 
 export function workerHandlers(parts: WorkerHandlerParts) {
-  const { bus, store, agents, index, leases, logs, waiters, clock } = parts;
+  const { bus, store, agents, holders, index, leases, logs, waiters, clock } = parts;
   /** Jobs that a claim of this instance is deciding on right now. */
   const deciding = new Set<string>();
   /** By incarnation: when each of its jobs was first missing from its renewals. */
@@ -68,12 +71,25 @@ export function workerHandlers(parts: WorkerHandlerParts) {
       await store.change(id, (job, at) => denyStart(job, decision.reason, at), entry);
       return null;
     }
+    if (!(await holders.start(entry.value))) {
+      waiters.wake(queueKey); // who claims looks again: what is left has changed
+      return null;
+    }
     const secret = randomBytes(16).toString("hex");
     const secretHash = hashOf(secret);
     const by = { worker, incarnation, secretHash, policyVersion: decision.policy_version };
     const { attempt } = entry.value;
-    const claimed = await store.change(id, (job, at) => (job.attempt === attempt ? claim(job, by, at) : null), entry);
-    if (!claimed || claimed.value.secret_hash !== secretHash) return null;
+    const settle = () => settlePlace({ store, holders }, id, entry.value.owner);
+    const claimed = await store
+      .change(id, (job, at) => (job.attempt === attempt ? claim(job, by, at) : null), entry)
+      .catch(async (error: unknown) => {
+        await settle();
+        throw error;
+      });
+    if (claimed?.value.secret_hash !== secretHash) {
+      await settle();
+      return null;
+    }
     const { value: job } = claimed;
     // A marker may stand behind the end that the record knows, where a loss and an ending met.
     const lastSeq = job.released > 0 ? Math.max(job.logs.last_seq, await logs.lastSeq(id)) : 0;
@@ -120,6 +136,7 @@ export function workerHandlers(parts: WorkerHandlerParts) {
       candidates.filter(({ id }) => !deciding.has(id)),
       asked.free,
       asked.max,
+      index.roomOf,
     );
     for (const { id } of chosen) deciding.add(id);
     try {

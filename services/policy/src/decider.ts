@@ -33,6 +33,7 @@ const lists: Partial<Record<Action, { action: Action; type: ResourceType }>> = {
   read_events: { action: "read_events", type: "Events" },
   list_agents: { action: "read_agent", type: "AgentRecord" },
   list_approvals: { action: "read_approval", type: "Approval" },
+  read_quota: { action: "read_quota", type: "Quota" },
 };
 /** Nobody's: what a principal may read of this, they may read of everybody. */
 const somebodyElse = "somebody:else";
@@ -53,6 +54,7 @@ const reads: Partial<Record<ResourceType, Action>> = {
   AgentRecord: "read_agent",
   Approval: "read_approval",
   Grant: "read_approval",
+  Quota: "read_quota",
 };
 /** Actions that make what they are about: there is nothing yet to be hidden. */
 const makers: ReadonlySet<Action> = new Set(["submit_job", "put_artifact", "memory_write", "add_agent"]);

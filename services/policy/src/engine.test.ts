@@ -29,6 +29,7 @@ function typeOf(action: Action): Question["resource"]["type"] {
   if (action.endsWith("_approval")) return "Approval";
   if (action === "list_jobs") return "Jobs";
   if (action === "read_metrics") return "Metrics";
+  if (action.endsWith("_quota")) return "Quota";
   if (action === "emit_event" || action === "read_events") return "Events";
   if (action === "list_agents") return "Agents";
   if (action.endsWith("_agent")) return "AgentRecord";
@@ -144,6 +145,13 @@ const table: [string, Principal, Omit<Question, "principal">, "allow" | "ask" | 
   ["a member reads metrics", member, about("read_metrics", own), "deny", ""],
   ["an operator reads metrics", operator, about("read_metrics", "user:0"), "allow", "operators-read"],
   ["who has no role reads metrics", nobody, about("read_metrics", "user:65534"), "deny", ""],
+  ["a member reads their quota", member, about("read_quota", own), "allow", "own-quota"],
+  ["a member reads another's quota", member, about("read_quota", other), "deny", ""],
+  ["a member sets their quota", member, about("set_quota", own), "deny", ""],
+  ["an operator reads another's quota", operator, about("read_quota", other), "allow", "operators-read"],
+  ["an operator sets another's quota", operator, about("set_quota", other), "allow", "operators-set-quotas"],
+  ["who has no role reads their quota", nobody, about("read_quota", "user:65534"), "deny", ""],
+  ["who has no role sets a quota", nobody, about("set_quota", "user:65534"), "deny", ""],
   ["a member emits an event", member, about("emit_event", own), "allow", "own-events"],
   ["a member emits an event for another", member, about("emit_event", other), "deny", ""],
   ["a member reads events", member, about("read_events", own), "allow", "own-events"],

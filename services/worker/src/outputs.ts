@@ -167,11 +167,11 @@ function createSplitter(stdout: Readable): (sizeBytes: number) => AsyncGenerator
   };
 }
 
+/** Whether it may be taken a moment later. A quota that is used up says nothing of when it will not be. */
 function isPassing(error: unknown): boolean {
-  return error instanceof ProblemError &&
-    (error.problem.status >= 503 || ["conflict", "too-many-requests"].includes(error.slug))
-    ? error.slug !== "artifacts-full"
-    : false;
+  if (!(error instanceof ProblemError) || error.slug === "artifacts-full") return false;
+  if (error.slug === "too-many-requests") return error.problem.retry_after_ms !== undefined;
+  return error.problem.status >= 503 || error.slug === "conflict";
 }
 
 function wordsOf(error: unknown): string {
