@@ -23,11 +23,16 @@ export const actions = [
   "emit_event",
   "read_events",
   "read_metrics",
+  "put_secret",
+  "list_secrets",
+  "delete_secret",
+  "use_secret",
 ] as const;
 export type Action = (typeof actions)[number];
 
 export const resourceTypes = [
   ...["Job", "Jobs", "Artifact", "Artifacts", "Memory", "MemoryEntry", "Events", "Metrics", "Policy", "Audit"],
+  ...["Secret", "Secrets"],
 ] as const;
 export type ResourceType = (typeof resourceTypes)[number];
 

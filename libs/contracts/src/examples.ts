@@ -4,6 +4,7 @@ import type { Artifact } from "./artifacts.ts";
 import type { Job } from "./jobs.ts";
 import type { LogFrame } from "./logs.ts";
 import type { Citation, MemoryEntry } from "./memory.ts";
+import type { Secret } from "./secrets.ts";
 
 export interface Example {
   /** Values for the names in the path. */
@@ -27,6 +28,7 @@ const spec: Job["spec"] = {
   stdin: null,
   inputs: [],
   outputs: null,
+  secrets: [],
   resources: { memory: "256MiB", cpus: 1, pids: 256, disk: "1GiB", io: { read_bps: null, write_bps: null } },
   network: { mode: "none" },
   sandbox: { driver: "auto" },
@@ -238,6 +240,19 @@ const ended = {
   sequence: "000000000131",
 };
 
+const secret: Secret = {
+  id: "user:1000/db-password",
+  name: "db-password",
+  owner: "user:1000",
+  labels: { team: "docs" },
+  version: 1,
+  size_bytes: 13,
+  created_at: "2026-11-23T10:00:00.000Z",
+  updated_at: "2026-11-23T10:00:00.000Z",
+  last_used_at: null,
+  revision: 3,
+};
+
 /** By operation name; by path for the gateway's own routes. */
 export const examples: Readonly<Record<string, Example>> = {
   "jobs.submit": {
@@ -368,6 +383,14 @@ export const examples: Readonly<Record<string, Example>> = {
     query: { job_id: jobId, type: ["dev.aether.job.started.v1", "dev.aether.job.ended.v1"] },
     reply: [started, ended],
   },
+  "secrets.set": {
+    params: { name: "db-password" },
+    query: { label: ["team=docs"] },
+    content: "correct horse",
+    reply: secret,
+  },
+  "secrets.list": { reply: { items: [secret], next_cursor: null } },
+  "secrets.delete": { params: { name: "db-password" }, reply: secret },
   "/health": {
     reply: {
       status: "up",
@@ -378,6 +401,7 @@ export const examples: Readonly<Record<string, Example>> = {
         { name: "artifacts", up: true, version: "0.1.0", latency_ms: 0.6, degraded: [] },
         { name: "policy", up: true, version: "0.1.0", latency_ms: 0.58, degraded: [] },
         { name: "memory", up: true, version: "0.1.0", latency_ms: 0.63, degraded: [] },
+        { name: "secrets", up: true, version: "0.1.0", latency_ms: 0.59, degraded: [] },
       ],
     },
   },

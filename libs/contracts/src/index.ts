@@ -103,7 +103,19 @@ export {
 } from "./policy.ts";
 export { Decision, invalidRequest, Problem, ProblemError, type ProblemSlug, problems } from "./problem.ts";
 export { formatQuery, parseQuery, querySchema } from "./query.ts";
-export { JobSpec, type JobSpecInput, Labels, RetryCause } from "./spec.ts";
+export {
+  deleteSecret,
+  describeSecret,
+  JobSecret,
+  listSecrets,
+  partsOfSecretId,
+  Secret,
+  SecretName,
+  secretIdOf,
+  setSecret,
+  takeSecret,
+} from "./secrets.ts";
+export { JobSpec, type JobSpecInput, Labels, RetryCause, secretPathOf } from "./spec.ts";
 export {
   Health,
   healthOperation,

@@ -12,6 +12,7 @@ import { operations } from "./operations.ts";
 import { AuditRecord } from "./policy.ts";
 import { Decision, Problem, type ProblemSlug, problems } from "./problem.ts";
 import { querySchema } from "./query.ts";
+import { Secret } from "./secrets.ts";
 import { JobSpec } from "./spec.ts";
 import { Health, Metrics, ServiceHealth, systemRoutes, Version } from "./system.ts";
 
@@ -19,7 +20,7 @@ type Json = Record<string, unknown>;
 type Direction = "input" | "output";
 
 const named = {
-  ...{ Artifact, Job, JobSpec, LogFrame, AuditRecord, MemoryEntry, MemoryHit, NewEntry, Citation },
+  ...{ Artifact, Job, JobSpec, LogFrame, AuditRecord, MemoryEntry, MemoryHit, NewEntry, Citation, Secret },
   ...{ CloudEvent, EventFrame, EventInput, Problem, Decision, Health, Metrics, ServiceHealth, Version },
 };
 
@@ -85,7 +86,7 @@ export function createOpenApi(version: string): Json {
 function toOperation(operation: Operation, components: Json): Json {
   const example: Example = examples[operation.name] ?? { reply: undefined };
   const isPost = operation.http?.method === "POST";
-  const isUpload = operation.kind === "upload";
+  const isUpload = operation.kind === "upload" || operation.bytes === "request";
   const status = operation.http?.status ?? 200;
   return {
     operationId: operation.name,

@@ -18,6 +18,7 @@ import { getJob, killJob, listJobs, readLogs, stopJob, submitJob } from "./jobs.
 import { addEntry, forgetEntry, getEntry, listEntries, searchMemory } from "./memory.ts";
 import { lendArtifact } from "./memory-artifacts.ts";
 import { checkPolicy, decide, listAudit, verifyAudit } from "./policy.ts";
+import { deleteSecret, describeSecret, listSecrets, setSecret, takeSecret } from "./secrets.ts";
 import { healthOperation, metricsOperation } from "./system.ts";
 import { appendLog, claimJobs, renewWorker, reportAttempt } from "./worker.ts";
 
@@ -66,6 +67,15 @@ export const services = {
     metricsOperation("memory"),
   ],
   events: [emitEvent, readEvents, healthOperation("events"), metricsOperation("events")],
+  secrets: [
+    setSecret,
+    listSecrets,
+    deleteSecret,
+    describeSecret,
+    takeSecret,
+    healthOperation("secrets"),
+    metricsOperation("secrets"),
+  ],
 } as const satisfies Record<string, readonly Operation[]>;
 
 export type ServiceName = keyof typeof services;

@@ -53,7 +53,7 @@ export const decide = defineOperation({
   reply: DecideReply,
   problems: ["audit-unavailable"],
   access: { exempt: "decide", reason: "it is the decision itself" },
-  callers: ["jobs", "artifacts", "policy", "memory", "events"],
+  callers: ["jobs", "artifacts", "policy", "memory", "events", "secrets"],
   retry: "with-key",
   timeoutMs: limits.decideDeadlineMs,
 });

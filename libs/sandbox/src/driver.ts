@@ -19,6 +19,11 @@ export interface SandboxSpec {
   workingDir: string;
   /** Given to the command's standard input, then closed; null is an empty input. */
   stdin: Uint8Array | null;
+  /**
+   * Files in memory that the command alone can read, each at an absolute path of a folder of its own, `/secrets/NAME`. They are
+   * gone with the sandbox, are never on a disk nor swapped out, and count as its memory.
+   */
+  secrets?: readonly SecretFile[];
   /** Puts files on its disk before anything of it runs; what it throws, `prepare` throws. Needs a disk, so root. */
   fill?(room: Room): Promise<void>;
   limits: {
@@ -31,6 +36,12 @@ export interface SandboxSpec {
     readBps: number | null;
     writeBps: number | null;
   };
+}
+
+export interface SecretFile {
+  path: string;
+  /** Not needed any more when `prepare` has answered. */
+  bytes: Uint8Array;
 }
 
 /** The disk of a sandbox whose command does not run: not yet, or not any more. */

@@ -23,6 +23,7 @@ import { resolveInputs } from "./inputs.ts";
 import { accept, requestEnd, type StoredJob, toPublic } from "./job.ts";
 import type { Leases } from "./leases.ts";
 import type { JobLogs } from "./logs.ts";
+import { nameSecrets, resolveSecrets } from "./secrets.ts";
 import type { Store } from "./store.ts";
 import type { Waiters } from "./waiters.ts";
 
@@ -80,7 +81,8 @@ export function jobHandlers(parts: HandlerParts) {
       async handle(spec, call) {
         await parts.requireSpace();
         const inputs = await resolveInputs(bus, spec, call);
-        const filled = withDefaults(spec, leases);
+        const filled = nameSecrets(withDefaults(spec, leases), call.principal);
+        const secrets = await resolveSecrets(bus, filled, call);
         const job = accept(
           {
             id: call.createdId ?? createId("job"),
@@ -90,6 +92,7 @@ export function jobHandlers(parts: HandlerParts) {
             intentId: spec.intent_id ?? call.intentId,
             traceparent: call.traceparent,
             inputs,
+            secrets,
             policyVersion: call.decision?.policy_version ?? null,
           },
           clock.now(),

@@ -35,13 +35,14 @@ const lists: Partial<Record<Action, { action: Action; type: ResourceType }>> = {
 /** Nobody's: what a principal may read of this, they may read of everybody. */
 const somebodyElse = "somebody:else";
 
-/** Actions that each service may ask about: those of its own operations, and, for jobs, their start and the reading of their inputs. */
+/** Actions that each service may ask about: those of its own operations, and what it does for the owner of a job. */
 const askable: Readonly<Record<string, ReadonlySet<Action>>> = {
-  jobs: new Set([...actionsOf(services.jobs), "start_job", "read_artifact"]),
+  jobs: new Set([...actionsOf(services.jobs), "start_job", "read_artifact", "use_secret"]),
   artifacts: new Set(actionsOf(services.artifacts)),
   policy: new Set(actionsOf(services.policy)),
   memory: new Set(actionsOf(services.memory)),
   events: new Set(actionsOf(services.events)),
+  secrets: new Set([...actionsOf(services.secrets), "use_secret"]),
 };
 /** What reads a single thing of a type. */
 const reads: Partial<Record<ResourceType, Action>> = {

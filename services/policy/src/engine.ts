@@ -38,7 +38,7 @@ interface LoadedSet {
 }
 
 /** Types whose labels policies may look at. */
-const tagged: ReadonlySet<string> = new Set(["Job", "Artifact", "MemoryEntry"]);
+const tagged: ReadonlySet<string> = new Set(["Job", "Artifact", "MemoryEntry", "Secret"]);
 const singleResource = new RegExp(`"type":"Aether::(${resourceTypes.join("|")})"`);
 const keptJudgements = 10_000;
 /** What a person's yes looks like before anybody was asked. */
