@@ -11,7 +11,7 @@ const owner = "(?:user|agent|service):[A-Za-z0-9][A-Za-z0-9_.-]{0,127}";
 
 export const SecretName = z.string().regex(new RegExp(`^${name}$`), "must be letters, digits, _ . -");
 /** A secret of anybody's: `user:1000/db-password`. */
-export const SecretId = z.string().regex(new RegExp(`^${owner}/${name}$`), "must be OWNER/NAME");
+const SecretId = z.string().regex(new RegExp(`^${owner}/${name}$`), "must be OWNER/NAME");
 /** How a job says which secret it means: one of its submitter's by name, another's by owner and name. */
 export const SecretReference = z
   .string()

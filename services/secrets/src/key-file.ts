@@ -9,7 +9,7 @@ const keyBytes = 32;
 const linePattern = /^[0-9a-f]{64}$/;
 
 /** A key with a name that tells nothing of it. */
-export interface Key {
+interface Key {
   readonly id: string;
   readonly secret: KeyObject;
 }
