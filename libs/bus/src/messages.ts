@@ -90,7 +90,8 @@ export async function readMessages(
   }
   // The client library takes a message without bytes for the end.
   const isMark = found.at(-1)?.data.length === 0;
-  if (!ended && !isMark) throw new ProblemError("unavailable", { detail: `reading ${stream} was cut short`, retry_after_ms: 200 });
+  if (!ended && !isMark)
+    throw new ProblemError("unavailable", { detail: `reading ${stream} was cut short`, retry_after_ms: 200 });
   return found;
 }
 
