@@ -265,6 +265,10 @@ const requests: Record<string, BadRequest> = {
   // Secrets.
   "a secret without a value": secret("a", ""),
   "a secret over its maximum": { ...secret("a", "x".repeat(limits.secretBytes + 1)), status: 413 },
+  "a secret in chunks over its maximum": raw(
+    `${head("PUT /v0/secrets/a HTTP/1.1", "Transfer-Encoding: chunked\r\n")}10001\r\n${"x".repeat(0x10001)}\r\n0\r\n\r\n`,
+    413,
+  ),
   "a compressed secret": { ...secret("a"), headers: { "Content-Encoding": "gzip" }, status: 415 },
   "a secret with an Origin": { ...secret("a"), headers: { Origin: "null" }, status: 403 },
   "a secret whose name climbs out": secret("..%2f..%2fetc%2fpasswd"),
