@@ -17,6 +17,7 @@ export type ProgramName =
   | "jobs2"
   | "memory"
   | "events"
+  | "secrets"
   | "gateway"
   | "warden"
   | "worker"
@@ -132,6 +133,7 @@ export async function startAether(options: AetherOptions = {}): Promise<Aether> 
       "artifacts",
       "memory",
       "events",
+      "secrets",
       "policy",
     ] as const)
       await programs[name].end();
@@ -251,6 +253,10 @@ function programSpecs(
     events: {
       main: "services/events/src/main.ts",
       env: { ...url, AETHER_EVENTS_SEED_FILE: seed("events"), AETHER_EVENTS_VIEW_FILE: at("events.sqlite") },
+    },
+    secrets: {
+      main: "services/secrets/src/main.ts",
+      env: { ...url, AETHER_SECRETS_SEED_FILE: seed("secrets"), AETHER_SECRETS_KEY_FILE: at("secrets.keys") },
     },
     gateway: {
       main: "services/gateway/src/main.ts",

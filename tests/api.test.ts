@@ -72,6 +72,11 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
     };
     const live = async () => (await running(named)).id;
 
+    const secret = async () => {
+      await curl.run("-X", "PUT", "--data-binary", "x", urlOf("/v0/secrets/db-password?label=team%3Ddocs"));
+      return null;
+    };
+
     let notes = 0;
     const remembered = async () => {
       const text = `The backup disk ${++notes} is in the cupboard by the window.`;
@@ -109,6 +114,12 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
       "GET /v0/memory/entries/{id}": remembered,
       "GET /v0/memory/search": remembered,
       "DELETE /v0/memory/entries/{id}": remembered,
+      "PUT /v0/secrets/{name}": async () => {
+        await curl.run("-X", "DELETE", urlOf("/v0/secrets/db-password"));
+        return null;
+      },
+      "GET /v0/secrets": secret,
+      "DELETE /v0/secrets/{name}": secret,
       "GET /v0/audit": done,
       "POST /v0/audit/verify": async () => null,
       "POST /v0/events": async () => null,

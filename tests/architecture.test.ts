@@ -26,6 +26,7 @@ const mayImport: Record<string, string[]> = {
   "services/gateway": forServices,
   "services/jobs": forServices,
   "services/policy": forServices,
+  "services/secrets": forServices,
   "services/memory": [...forServices, "libs/opener"],
   "services/worker": [...forServices, "libs/sandbox"],
   "apps/cli": ["libs/client", "libs/contracts"],
@@ -38,6 +39,7 @@ const mayImport: Record<string, string[]> = {
     "services/jobs",
     "services/memory",
     "services/policy",
+    "services/secrets",
     "services/worker",
   ],
 };

@@ -27,8 +27,9 @@ function decided(
   return operations.flatMap(({ name, http, access }) => {
     const example = examples[name];
     if (!http || !("action" in access) || !example) return [];
-    const id = example.params?.id?.split("_")[0] ?? "";
-    const path = `/v0${http.path.replace("{id}", ids.find((one) => one.startsWith(`${id}_`)) ?? "")}`;
+    const shown = example.params?.id?.split("_")[0] ?? "";
+    const params = { ...example.params, id: ids.find((one) => one.startsWith(`${shown}_`)) ?? "" };
+    const path = `/v0${http.path.replaceAll(/\{(\w+)\}/g, (_, key: keyof typeof params) => params[key])}`;
     const body = example.content ?? (example.body && JSON.stringify(example.body));
     return {
       ...{ name, method: http.method, path: path + formatQuery(example.query ?? {}) },
@@ -82,6 +83,7 @@ describe.skipIf(missing)(`policy down${missing ? `: ${missing}` : ""}`, () => {
     waiting = (await aether.client.jobs.submit({ command: ["true"], resources: { cpus: 8, memory: "64MiB" } })).id;
     const artifact = await aether.client.artifacts.put(Readable.from([Buffer.from("42")]), { name: "answer" });
     const entry = await aether.client.memory.add({ kind: "note", text: "The answer is 42." });
+    await aether.client.secrets.set("db-password", Buffer.from("correct horse"));
     things = [ticker, artifact.id, entry.id];
   }, 60_000);
   afterAll(async () => {

@@ -31,6 +31,12 @@ const spec = (fields: object): BadRequest => ({ body: { ...valid, ...fields }, s
 const get = (path: string, status = 400): BadRequest => ({ method: "GET", path, status });
 const post = (path: string, body: unknown, status = 400): BadRequest => ({ path, body, status });
 const put = (path: string, status = 400): BadRequest => ({ method: "PUT", path, body: "x", status });
+const secret = (name: string, body = "x"): BadRequest => ({
+  method: "PUT",
+  path: `/v0/secrets/${name}`,
+  body,
+  status: 400,
+});
 const text = (body: string | Buffer, status = 400): BadRequest => ({ body, status });
 const raw = (bytes: string | Buffer, status: number): BadRequest => ({ raw: bytes, status });
 const head = (line: string, headers = "") => `${line}\r\nHost: aether\r\n${headers}Connection: close\r\n\r\n`;
@@ -256,6 +262,40 @@ const requests: Record<string, BadRequest> = {
   "lines that run backwards forever": get(`/v0/memory/entries/${unknownEntry}?lines=1-9999999999`),
   "an unknown entry to forget": { method: "DELETE", path: `/v0/memory/entries/${unknownEntry}`, status: 404 },
   "a list by a cursor that is none": get("/v0/memory/entries?cursor=1'%20OR%201"),
+  // Secrets.
+  "a secret without a value": secret("a", ""),
+  "a secret over its maximum": { ...secret("a", "x".repeat(limits.secretBytes + 1)), status: 413 },
+  "a secret in chunks over its maximum": raw(
+    `${head("PUT /v0/secrets/a HTTP/1.1", "Transfer-Encoding: chunked\r\n")}10001\r\n${"x".repeat(0x10001)}\r\n0\r\n\r\n`,
+    413,
+  ),
+  "a compressed secret": { ...secret("a"), headers: { "Content-Encoding": "gzip" }, status: 415 },
+  "a secret with an Origin": { ...secret("a"), headers: { Origin: "null" }, status: 403 },
+  "a secret whose name climbs out": secret("..%2f..%2fetc%2fpasswd"),
+  "a secret called ..": secret("%2e%2e"),
+  "a secret of somebody else": secret("user:1%2fa"),
+  "a secret with a wildcard": secret("*"),
+  "a secret with a line end in its name": secret("a%0ab"),
+  "a secret whose name is too long": secret("x".repeat(64)),
+  "a secret with a label that is no pair": secret("a?label=x"),
+  "a secret with a bad label": secret("a?label=%2e%2e/=x"),
+  "a secret with a NUL in a label": secret("a?label=a%3D%00"),
+  "a secret with an unknown parameter": secret("a?owner=user:0"),
+  "a secret read back": get("/v0/secrets/a", 405),
+  "a secret by POST": post("/v0/secrets", { name: "a", value: "x" }, 405),
+  "an unknown secret to delete": { method: "DELETE", path: "/v0/secrets/none", status: 404 },
+  "an unknown parameter of secrets": get("/v0/secrets?limit=1"),
+  "a job with a secret that is not there": spec({ secrets: [{ secret: "none" }] }),
+  "a job with another's secret": spec({ secrets: [{ secret: "user:1/db" }] }),
+  "a job with a secret of nobody": spec({ secrets: [{ secret: "root/db" }] }),
+  "a job with a value for a secret": spec({ secrets: [{ secret: "a", value: "x" }] }),
+  "a job with a secret elsewhere": spec({ secrets: [{ secret: "a", path: "/etc/passwd" }] }),
+  "a job with a secret that climbs out": spec({ secrets: [{ secret: "a", path: "/secrets/.." }] }),
+  "a job with a secret in a folder": spec({ secrets: [{ secret: "a", path: "/secrets/b/c" }] }),
+  "a job with two secrets in one place": spec({ secrets: [{ secret: "a" }, { secret: "b", path: "/secrets/a" }] }),
+  "a job with too many secrets": spec({
+    secrets: Array.from({ length: limits.jobSecrets + 1 }, (_, i) => ({ secret: `s${i}` })),
+  }),
   // Events.
   "an event that is a list": post("/v0/events", [event]),
   "an event of another version": post("/v0/events", { ...event, specversion: "2.0" }),
@@ -387,6 +427,7 @@ describe.skipIf(missing)(`bad requests${missing ? `: ${missing}` : ""}`, () => {
   it.each(Object.entries(endings))("refuses to end a job by %s", (_what, bad) => assertRefused(bad(bystander.id)));
 
   it("has changed nothing by all that", async () => {
+    expect((await aether.client.secrets.list()).items).toEqual([]);
     expect(await aether.client.jobs.get(bystander.id)).toEqual(bystander);
     expect((await aether.client.artifacts.list()).items).toEqual([]);
     const after = await aether.client.jobs.submit(valid);

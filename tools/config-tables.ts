@@ -8,6 +8,7 @@ import { GatewayConfig } from "../services/gateway/src/config.ts";
 import { JobsConfig } from "../services/jobs/src/config.ts";
 import { MemoryConfig } from "../services/memory/src/config.ts";
 import { PolicyConfig } from "../services/policy/src/config.ts";
+import { SecretsConfig } from "../services/secrets/src/config.ts";
 import { WorkerConfig } from "../services/worker/src/config.ts";
 
 const schemas: Record<string, z.ZodObject> = {
@@ -17,6 +18,7 @@ const schemas: Record<string, z.ZodObject> = {
   jobs: JobsConfig,
   memory: MemoryConfig,
   policy: PolicyConfig,
+  secrets: SecretsConfig,
   worker: WorkerConfig,
 };
 

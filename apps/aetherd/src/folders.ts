@@ -53,6 +53,11 @@ export function checkpointsDir(layout: Layout): string {
   return `${layout.logDir}/audit`;
 }
 
+/** The keys that secrets are kept under; root's, as everything there. */
+export function secretsKeyFile(layout: Layout): string {
+  return `${layout.keysDir}/secrets.keys`;
+}
+
 /** Makes what is missing and puts owners and modes right; throws where a folder is not ours to change. */
 export function makeFolders(folders: readonly Folder[], account: Account | null): void {
   for (const folder of folders) {

@@ -7,7 +7,7 @@ import type { Layout } from "@aether/contracts";
 import { formatPeople } from "@aether/service";
 import type { Account } from "./account.ts";
 import type { AetherdConfig } from "./config.ts";
-import { checkpointsDir, openerSocket, ownPoliciesDir, workerRunDir } from "./folders.ts";
+import { checkpointsDir, openerSocket, ownPoliciesDir, secretsKeyFile, workerRunDir } from "./folders.ts";
 import { markVariable } from "./leftovers.ts";
 import type { ProcessSpec } from "./supervise.ts";
 
@@ -107,6 +107,8 @@ const environments: Record<ProgramName, (context: ProgramContext) => Record<stri
     ...(context.account && { AETHER_MEMORY_OPENER_SOCKET: openerSocket(context.layout) }),
     AETHER_EVENTS_SEED_FILE: seedFile(context.layout.keysDir, "events"),
     AETHER_EVENTS_VIEW_FILE: join(context.layout.viewsDir, "events.sqlite"),
+    AETHER_SECRETS_SEED_FILE: seedFile(context.layout.keysDir, "secrets"),
+    AETHER_SECRETS_KEY_FILE: secretsKeyFile(context.layout),
   }),
   gateway: (context) => ({
     ...becomes(context),

@@ -54,12 +54,19 @@ describe.skipIf(missing)(`aetherd as root${missing ? `: ${missing}` : ""}`, () =
     expect(foldersOf(home.layout, account).flatMap((folder) => folderFault(folder) ?? [])).toEqual([]);
     const seeds = namesWith(home.layout.keysDir, ".nk");
     expect(seeds).toContain("gateway.nk");
-    for (const name of seeds) {
+    for (const name of [...seeds, "secrets.keys"]) {
       const { mode, uid } = statSync(join(home.layout.keysDir, name));
       expect([name, mode & 0o7777, uid]).toEqual([name, 0o600, 0]);
     }
     const { mode, uid, gid } = statSync(home.layout.socket);
     expect([mode & 0o7777, uid, gid]).toEqual([0o660, 0, account?.gid]);
+  });
+
+  it("keeps secrets under a key that was read before root was given up", async () => {
+    await home.client.secrets.set("key", Buffer.from("from the store"));
+    const command = ["sh", "-c", "test \"$(cat /secrets/key)\" = 'from the store'"];
+    const job = await home.client.jobs.submit({ command, secrets: [{ secret: "key" }] }, { wait: "20s" });
+    expect(job).toMatchObject({ state: "succeeded" });
   });
 
   it("passes nothing of its caller's environment and descriptors on", () => {

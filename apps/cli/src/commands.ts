@@ -102,6 +102,20 @@ export const groups: Readonly<Record<string, Readonly<Record<string, Entry>>>> =
       load: async () => (await import("./commands/memory-remove.ts")).memoryRemove,
     },
   },
+  Secrets: {
+    "secrets ls": {
+      about: "List secrets, without what they are",
+      load: async () => (await import("./commands/secrets-list.ts")).secretsList,
+    },
+    "secrets set": {
+      about: "Set a secret that jobs may be given",
+      load: async () => (await import("./commands/secrets-set.ts")).secretsSet,
+    },
+    "secrets rm": {
+      about: "Delete secrets",
+      load: async () => (await import("./commands/secrets-remove.ts")).secretsRemove,
+    },
+  },
   Events: {
     events: {
       about: "Read or follow what happens",

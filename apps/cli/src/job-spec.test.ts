@@ -39,6 +39,16 @@ describe("the spec of a job", () => {
   });
 
   it.each([
+    ["db", { secret: "db" }],
+    ["db:password", { secret: "db", path: "/secrets/password" }],
+    ["db:/secrets/password", { secret: "db", path: "/secrets/password" }],
+    ["user:1000/db", { secret: "user:1000/db" }],
+    ["user:1000/db:password", { secret: "user:1000/db", path: "/secrets/password" }],
+  ])("has the secret %s", (text, secret) => {
+    expect(specOf(["--secret", text, "true"]).secrets).toEqual([secret]);
+  });
+
+  it.each([
     ["--memory lots true", /^--memory: must be a size/],
     ["--cpus many true", /^--cpus: /],
     ["--pids-limit 0 true", /^--pids-limit: /],
@@ -50,6 +60,10 @@ describe("the spec of a job", () => {
     ["-e 1A=b true", /^--env 1A: /],
     ["--workdir /etc true", /^--workdir: must be under/],
     ["--name a/b true", /^--name: /],
+    ["--secret db:../x true", /^--secret path: must be a file right under/],
+    ["--secret db:/etc/passwd true", /^--secret path: must be a file right under/],
+    ["--secret db=hunter2 true", /^--secret secret: must be a secret's name/],
+    ["--secret db --secret db true", /^--secret: must have a path of its own each/],
   ])("is refused in the words of the command line: %s", (line, message) => {
     if (message) expect(() => specOf(line.split(" "))).toThrow(message);
     else expect(specOf(line.split(" ")).env).toEqual({});

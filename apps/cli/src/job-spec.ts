@@ -38,6 +38,11 @@ export const specOptions = {
     about: "What the command finds at PATH: an artifact, or a file or folder of this machine",
   },
   output: { type: "list", value: "GLOB", about: "Files to keep when it ends; all in /outputs where none is named" },
+  secret: {
+    type: "list",
+    value: "NAME[:FILE]",
+    about: "A secret that the command finds as /secrets/NAME, or under another name there",
+  },
   label: { type: "list", short: "l", value: "K=V", about: "Label to find it by" },
   name: { type: "text", value: "NAME", about: "Name to know it by" },
   intent: { type: "text", value: "ID", about: "Intent that it belongs to" },
@@ -56,6 +61,7 @@ const optionOfField: readonly (readonly [string, string])[] = [
   ["grace", "--stop-timeout"],
   ["inputs", "--input"],
   ["outputs", "--output"],
+  ["secrets", "--secret"],
   ["env", "--env"],
   ["working_dir", "--workdir"],
   ["retry", "--retry"],
@@ -86,6 +92,7 @@ export function toJobSpec({ values, command, stdin, inputs, env }: SpecInput): J
     env: toEnv(values.env, env),
     inputs,
     outputs: values.output.length > 0 ? values.output.map((path) => ({ path })) : undefined,
+    secrets: values.secret.length > 0 ? values.secret.map(toSecret) : undefined,
     working_dir: values.workdir,
     resources: withoutUndefined({
       memory: values.memory,
@@ -109,6 +116,15 @@ export function toJobSpec({ values, command, stdin, inputs, env }: SpecInput): J
   return spec as JobSpecInput;
 }
 
+/** `NAME`, `OWNER/NAME`, each with `:FILE` behind it where it is to be called otherwise; an owner has a colon of its own. */
+function toSecret(text: string): { secret: string; path?: string } {
+  const owner = /^(user|agent|service):[^:/]+\//.exec(text)?.[0] ?? "";
+  const at = text.indexOf(":", owner.length);
+  if (at < 0) return { secret: text };
+  const file = text.slice(at + 1);
+  return { secret: text.slice(0, at), path: file.startsWith("/") ? file : `/secrets/${file}` };
+}
+
 /** A duration; a bare number is seconds, as Docker has it. */
 export function toGrace(text: string | undefined): string | undefined {
   return text !== undefined && /^\d+$/.test(text) ? `${text}s` : text;
@@ -117,8 +133,8 @@ export function toGrace(text: string | undefined): string | undefined {
 function toFault({ path, message }: { path: PropertyKey[]; message: string }): string {
   const field = path.map(String).join(".");
   const [place, option] = optionOfField.find(([name]) => field === name || field.startsWith(`${name}.`)) ?? ["", field];
-  const rest = field.slice(place.length + 1);
-  return `${option}${rest && Number.isNaN(Number(rest)) && !rest.startsWith("max_") ? ` ${rest}` : ""}: ${message}`;
+  const rest = field.slice(place.length + 1).replace(/^\d+(\.|$)/, "");
+  return `${option}${rest && !rest.startsWith("max_") ? ` ${rest}` : ""}: ${message}`;
 }
 
 function toEnv(list: readonly string[], env: SpecInput["env"]): Record<string, string> {

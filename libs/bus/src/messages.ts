@@ -60,7 +60,10 @@ export async function eraseMessage(bus: Bus, stream: string, sequence: number): 
   }
 }
 
-/** Messages of a subject from a stream sequence on, oldest first, until `maxBytes` are reached or there are no more. */
+/**
+ * Messages of a subject from a stream sequence on, oldest first, until `maxBytes` are reached, one is empty (a removed key's
+ * mark), or there are no more: an empty answer says so.
+ */
 export async function readMessages(
   bus: Bus,
   stream: string,
@@ -85,7 +88,10 @@ export async function readMessages(
     const header = (name: string) => answer.headers?.get(name) || undefined;
     found.push({ sequence: Number(header("Nats-Sequence")), data: answer.data, header });
   }
-  if (!ended) throw new ProblemError("unavailable", { detail: `reading ${stream} was cut short`, retry_after_ms: 200 });
+  // The client library takes a message without bytes for the end.
+  const isMark = found.at(-1)?.data.length === 0;
+  if (!ended && !isMark)
+    throw new ProblemError("unavailable", { detail: `reading ${stream} was cut short`, retry_after_ms: 200 });
   return found;
 }
 

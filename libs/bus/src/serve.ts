@@ -88,11 +88,11 @@ interface HandlerBase<O, L> {
 
 /** An operation on a stored resource must say how it is loaded; a missing one answers 404. */
 export type Handler<O, L = unknown> = O extends { access: { owner: "record" } }
-  ? HandlerBase<O, L> & { load(request: Request<O>): Promise<Loaded<L> | null> }
+  ? HandlerBase<O, L> & { load(request: Request<O>, by: Principal): Promise<Loaded<L> | null> }
   : HandlerBase<O, L>;
 
 // biome-ignore lint/suspicious/noExplicitAny: a registry of handlers whose types were checked one by one by `handler()`
-export type AnyHandler = HandlerBase<any, any> & { load?(request: any): Promise<Loaded<any> | null> };
+export type AnyHandler = HandlerBase<any, any> & { load?(request: any, by: Principal): Promise<Loaded<any> | null> };
 
 /** Binds a handler to its operation; the identity function, for its types. */
 export function handler<O extends Operation, L = unknown>(
@@ -278,7 +278,7 @@ async function act(
       : null;
   const createdId = claimed?.createdId ?? (operation.creates ? createId(operation.creates) : null);
   const intentId = implementation.intentId?.(request) ?? envelope.intent_id ?? null;
-  const loaded = (await implementation.load?.(request)) ?? null;
+  const loaded = (await implementation.load?.(request, principal)) ?? null;
   const asked: Asked = { request, envelope, principal, createdId, intentId, loaded };
   const decision = await authorise(served, operation, implementation, asked).catch(async (error: unknown) => {
     await claimed?.release();

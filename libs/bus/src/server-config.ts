@@ -76,7 +76,7 @@ function toUser(user: UserSpec, key: string) {
     nkey: key,
     permissions: {
       publish: { allow: user.publish },
-      subscribe: { allow: user.subscribe },
+      subscribe: { allow: user.subscribe, ...(user.hidden && { deny: user.hidden }) },
       ...(user.responds ? { allow_responses: { max: 1, expires: "2m" } } : {}),
     },
   };

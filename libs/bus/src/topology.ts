@@ -50,7 +50,7 @@ export const streams: readonly StreamSpec[] = [
     kind: "log",
   },
   { name: "KV_artifacts", account: "CORE", subjects: ["$KV.artifacts.>"], maxBytesShare: 0.05, kind: "bucket" },
-  { name: "ARTIFACTS", account: "CORE", subjects: [`${objectSubject}.*`], maxBytesShare: 0.32, kind: "objects" },
+  { name: "ARTIFACTS", account: "CORE", subjects: [`${objectSubject}.*`], maxBytesShare: 0.31, kind: "objects" },
   { name: "KV_approvals", account: "CORE", subjects: ["$KV.approvals.>"], maxBytesShare: 0.02, kind: "bucket" },
   { name: "KV_grants", account: "CORE", subjects: ["$KV.grants.>"], maxBytesShare: 0.01, kind: "bucket" },
   { name: "MEMORY", account: "CORE", subjects: ["aether.memory.v0.*.*"], maxBytesShare: 0.05, kind: "memory" },
@@ -62,6 +62,7 @@ export const streams: readonly StreamSpec[] = [
     maxAgeMs: limits.eventsRetentionMs,
     kind: "log",
   },
+  { name: "KV_secrets", account: "CORE", subjects: ["$KV.secrets.>"], maxBytesShare: 0.01, kind: "bucket" },
   { name: "AUDIT", account: "AUDIT", subjects: ["aether.audit.v0"], maxBytesShare: 0.2, kind: "audit" },
 ];
 
@@ -70,6 +71,8 @@ export interface UserSpec {
   account: Account | "SYS";
   publish: string[];
   subscribe: string[];
+  /** Of what it subscribes to, what it is not given all the same. */
+  hidden?: string[];
   /** Answers requests: may publish one reply to each. */
   responds: boolean;
 }
@@ -84,6 +87,7 @@ export function users(hosts: readonly string[]): UserSpec[] {
     memory,
     policyAudit,
     events,
+    secrets,
     ...hosts.map(worker),
     provisioner("CORE"),
     provisioner("AUDIT"),
@@ -202,6 +206,14 @@ const events: UserSpec = {
   responds: true,
 };
 
+const secrets: UserSpec = {
+  name: "secrets",
+  account: "CORE",
+  publish: [...publishes("secrets", "secrets"), "$KV.secrets.>", ...reads("KV_secrets")],
+  subscribe: [inbox("secrets"), ...serves("secrets")],
+  responds: true,
+};
+
 const worker = (host: string): UserSpec => ({
   name: `worker-${host}`,
   account: "WORK",
@@ -233,6 +245,8 @@ const operator: UserSpec = {
     "$SRV.>",
   ],
   subscribe: [inbox("ops"), "aether.>", "$JS.EVENT.>"],
+  // A secret on its way in is no operator's to see.
+  hidden: ["aether.v0.*.secrets.>"],
   responds: false,
 };
 

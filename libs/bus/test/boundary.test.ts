@@ -90,6 +90,7 @@ describe.skipIf(missing)(`bus boundary${missing ? `: ${missing}` : ""}`, () => {
     await using jobs = await nats.connect("jobs");
     await using memory = await nats.connect("memory");
     await using events = await nats.connect("events");
+    await using secrets = await nats.connect("secrets");
     const refused: [Bus, string][] = [
       [worker, "aether.v0.worker-host-b.jobs.claim"],
       [worker, "aether.v0.gateway.jobs.submit"],
@@ -118,6 +119,15 @@ describe.skipIf(missing)(`bus boundary${missing ? `: ${missing}` : ""}`, () => {
       [memory, "$JS.API.STREAM.DELETE.MEMORY"],
       [memory, "$JS.API.STREAM.MSG.DELETE.LOGS"],
       [memory, "$KV.jobs.x"],
+      [jobs, "$KV.secrets.x"],
+      [jobs, "$JS.API.DIRECT.GET.KV_secrets"],
+      [policy, "$JS.API.DIRECT.GET.KV_secrets"],
+      [worker, "aether.v0.gateway.secrets.set"],
+      [jobs, "aether.v0.jobs.secrets.take"],
+      [secrets, "$KV.jobs.x"],
+      [secrets, "$JS.API.STREAM.PURGE.KV_secrets"],
+      [secrets, "aether.v0.secrets.jobs.submit"],
+      [ops, "$JS.API.DIRECT.GET.KV_secrets"],
     ];
     for (const [bus, subject] of refused) {
       await expect(bus.nats.request(subject, "{}", { timeout: 500 }), `${bus.user} → ${subject}`).rejects.toThrow(
@@ -135,6 +145,19 @@ describe.skipIf(missing)(`bus boundary${missing ? `: ${missing}` : ""}`, () => {
       bus.nats.subscribe(subject, { callback: (error) => void (error && failed.resolve(error)) });
       expect((await failed.promise).message, `${bus.user} subscribes ${subject}`).toMatch(/Permissions Violation/);
     }
+  });
+
+  it("who looks on sees what is asked, but nothing of secrets", async () => {
+    await using gateway = await nats.connect("gateway");
+    await using ops = await nats.connect("ops");
+    const seen: string[] = [];
+    ops.nats.subscribe("aether.>", { callback: (_error, message) => void seen.push(message.subject) });
+    await ops.nats.flush();
+    for (const operation of ["secrets.set", "secrets.delete", "jobs.submit"])
+      gateway.nats.publish(`aether.v0.gateway.${operation}`, "value");
+    await gateway.nats.flush();
+    await waitFor("what is asked to be seen", () => seen.includes("aether.v0.gateway.jobs.submit"));
+    expect(seen).toEqual(["aether.v0.gateway.jobs.submit"]);
   });
 
   it("disposing answers what was asked, and the next request finds nobody", async () => {

@@ -7,6 +7,7 @@ import {
   type CloudEvent,
   checkPolicy,
   deleteArtifact,
+  deleteSecret,
   type EventInput,
   emitEvent,
   forgetEntry,
@@ -27,6 +28,7 @@ import {
   listEntries,
   listJobs,
   listQuotas,
+  listSecrets,
   Metrics,
   type Operation,
   type Quota,
@@ -36,6 +38,7 @@ import {
   registerArtifact,
   removeAgent,
   removeQuota,
+  type Secret,
   searchMemory,
   setQuota,
   stopJob,
@@ -49,6 +52,7 @@ import { type Content, type PutOptions, putContent, readContent } from "./artifa
 import { requestJson, requestText } from "./call.ts";
 import { type EventOptions, readEventBatches } from "./events.ts";
 import { type LogOptions, readLogBatches, readLogFrames } from "./logs.ts";
+import { putSecret, type SetOptions } from "./secrets.ts";
 import type { Transport } from "./transport.ts";
 
 export interface CallOptions {
@@ -128,6 +132,12 @@ export interface Client {
     remove(name: string, options?: CallOptions): Promise<Agent>;
   };
   whoami(options?: CallOptions): Promise<WhoAmI>;
+  readonly secrets: {
+    /** Sets its value, which never comes back; the same value again changes nothing. */
+    set(name: string, value: Uint8Array, options?: SetOptions & CallOptions): Promise<Secret>;
+    list(options?: CallOptions): Promise<Reply<typeof listSecrets>>;
+    delete(name: string, options?: CallOptions): Promise<Secret>;
+  };
   /** Also when the system is down, as long as the gateway answers. */
   health(options?: CallOptions): Promise<Health>;
   metrics(options?: CallOptions): Promise<Metrics>;
@@ -197,6 +207,12 @@ export function createClient(transport: Transport): Client {
       remove: (name, options) => call(removeAgent, { name }, options),
     },
     whoami: (options = {}) => get("/whoami", WhoAmI, options),
+    secrets: {
+      set: (name, value, options = {}) =>
+        putSecret(transport, name, value, { ...options, headers: rest(options).headers }),
+      list: (options) => call(listSecrets, {}, options),
+      delete: (name, options) => call(deleteSecret, { name }, options),
+    },
     health: (options = {}) => get("/health", Health, options, [503]),
     metrics: (options = {}) => get("/metrics", Metrics, options),
     metricsText: (format, options = {}) =>
@@ -212,6 +228,7 @@ export function createClient(transport: Transport): Client {
 function toHttp(operation: Operation, input: unknown, query: Record<string, unknown> = {}) {
   const { http } = operation;
   if (!http) throw new TypeError(`${operation.name} has no HTTP route`);
+  if (operation.bytes === "request") throw new TypeError(`${operation.name} takes bytes: it has a method of its own`);
   const left: Record<string, unknown> = { ...Object(input) };
   const path = http.path.replaceAll(/\{(\w+)\}/g, (_, name: string) => {
     const value = encodeURIComponent(String(left[name]));

@@ -35,13 +35,16 @@ export const actions = [
   "run_agent",
   "read_quota",
   "set_quota",
+  "put_secret",
+  "list_secrets",
+  "delete_secret",
+  "use_secret",
 ] as const;
 export type Action = (typeof actions)[number];
 
 export const resourceTypes = [
   ...["Job", "Jobs", "Artifact", "Artifacts", "Memory", "MemoryEntry", "Events", "Metrics", "Quota", "Policy", "Audit"],
-  ...["AgentRecord", "Agents"],
-  ...["Approval", "Approvals", "Grant"],
+  ...["AgentRecord", "Agents", "Approval", "Approvals", "Grant", "Secret", "Secrets"],
 ] as const;
 export type ResourceType = (typeof resourceTypes)[number];
 

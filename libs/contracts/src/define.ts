@@ -6,7 +6,7 @@ import type { Action, ResourceType } from "./actions.ts";
 import type { ProblemSlug } from "./problem.ts";
 
 /** NATS users that may call an operation. "worker" stands for every `worker-<host>`. */
-export type Caller = "gateway" | "worker" | "jobs" | "artifacts" | "policy" | "memory" | "events";
+export type Caller = "gateway" | "worker" | "jobs" | "artifacts" | "policy" | "memory" | "events" | "secrets";
 
 /** Asked of policy by `serve()` before the handler runs. */
 export interface Decided {

@@ -7,6 +7,7 @@ import type { Job } from "./jobs.ts";
 import type { LogFrame } from "./logs.ts";
 import type { Citation, MemoryEntry } from "./memory.ts";
 import type { Quota } from "./quotas.ts";
+import type { Secret } from "./secrets.ts";
 
 export interface Example {
   /** Values for the names in the path. */
@@ -30,6 +31,7 @@ const spec: Job["spec"] = {
   stdin: null,
   inputs: [],
   outputs: null,
+  secrets: [],
   resources: { memory: "256MiB", cpus: 1, pids: 256, disk: "1GiB", io: { read_bps: null, write_bps: null } },
   network: { mode: "none" },
   sandbox: { driver: "auto" },
@@ -335,6 +337,18 @@ const grant: Grant = {
   last_used_at: null,
   uses: 0,
 };
+const secret: Secret = {
+  id: "user:1000/db-password",
+  name: "db-password",
+  owner: "user:1000",
+  labels: { team: "docs" },
+  version: 1,
+  size_bytes: 13,
+  created_at: "2026-11-23T10:00:00.000Z",
+  updated_at: "2026-11-23T10:00:00.000Z",
+  last_used_at: null,
+  revision: 3,
+};
 
 /** By operation name; by path for the gateway's own routes. */
 export const examples: Readonly<Record<string, Example>> = {
@@ -505,6 +519,14 @@ export const examples: Readonly<Record<string, Example>> = {
     },
   },
   "jobs.remove_quota": { params: { principal: "user:1000" }, reply: quota },
+  "secrets.set": {
+    params: { name: "db-password" },
+    query: { label: ["team=docs"] },
+    content: "correct horse",
+    reply: secret,
+  },
+  "secrets.list": { reply: { items: [secret], next_cursor: null } },
+  "secrets.delete": { params: { name: "db-password" }, reply: secret },
   "/health": {
     reply: {
       status: "up",
@@ -515,6 +537,7 @@ export const examples: Readonly<Record<string, Example>> = {
         { name: "artifacts", up: true, version: "0.1.0", latency_ms: 0.6, degraded: [] },
         { name: "policy", up: true, version: "0.1.0", latency_ms: 0.58, degraded: [] },
         { name: "memory", up: true, version: "0.1.0", latency_ms: 0.63, degraded: [] },
+        { name: "secrets", up: true, version: "0.1.0", latency_ms: 0.59, degraded: [] },
       ],
     },
   },

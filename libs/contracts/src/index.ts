@@ -137,7 +137,19 @@ export {
   removeQuota,
   setQuota,
 } from "./quotas.ts";
-export { JobSpec, type JobSpecInput, Labels, RetryCause } from "./spec.ts";
+export {
+  deleteSecret,
+  describeSecret,
+  JobSecret,
+  listSecrets,
+  partsOfSecretId,
+  Secret,
+  SecretName,
+  secretIdOf,
+  setSecret,
+  takeSecret,
+} from "./secrets.ts";
+export { JobSpec, type JobSpecInput, Labels, RetryCause, secretPathOf } from "./spec.ts";
 export {
   Health,
   healthOperation,

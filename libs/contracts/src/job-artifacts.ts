@@ -7,6 +7,7 @@ import { defineOperation } from "./define.ts";
 import { ArtifactId, IntentId, JobId } from "./ids.ts";
 import { limits } from "./limits.ts";
 import { MediaType } from "./media-type.ts";
+import { JobSecret } from "./secrets.ts";
 
 const attempt = { job_id: JobId, attempt: z.int().min(1), secret: z.string().max(100) };
 const transfer = z.string();
@@ -33,12 +34,17 @@ export const describeArtifact = defineOperation({
 export const checkAttempt = defineOperation({
   name: "jobs.check",
   kind: "unary",
-  summary: "Tell artifacts whether a host holds an attempt, and whose it is",
+  summary: "Tell artifacts and secrets whether a host holds an attempt, and whose it is",
   request: z.strictObject({ ...attempt, host: z.string().max(100) }),
-  reply: z.object({ owner: z.string(), intent_id: IntentId.nullable(), inputs: z.array(ArtifactId) }),
+  reply: z.object({
+    owner: z.string(),
+    intent_id: IntentId.nullable(),
+    inputs: z.array(ArtifactId),
+    secrets: z.array(JobSecret),
+  }),
   problems: ["conflict", "not-found"],
   access: fenced("answered only for the attempt's secret and the host that holds it"),
-  callers: ["artifacts"],
+  callers: ["artifacts", "secrets"],
   retry: "safe",
   timeoutMs: limits.decideDeadlineMs,
 });

@@ -75,6 +75,10 @@ export const limits = {
   transfersPerCallerMax: 16,
   transferChunksInFlight: 4,
 
+  secretBytes: 64 * KIB,
+  secretsPerOwner: 100,
+  jobSecrets: 16,
+
   heartbeatMs: 2 * SECOND,
   wardenDeadlineMs: 10 * SECOND,
   workerGoneMs: 20 * SECOND,

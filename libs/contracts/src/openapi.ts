@@ -13,6 +13,7 @@ import { operations } from "./operations.ts";
 import { AuditRecord } from "./policy.ts";
 import { Decision, Problem, type ProblemSlug, problems } from "./problem.ts";
 import { querySchema } from "./query.ts";
+import { Secret } from "./secrets.ts";
 import { JobSpec } from "./spec.ts";
 import { Health, Metrics, ServiceHealth, systemRoutes, Version } from "./system.ts";
 
@@ -21,6 +22,7 @@ type Direction = "input" | "output";
 
 const named = {
   ...{ Approval, Artifact, Grant, Job, JobSpec, LogFrame, AuditRecord, MemoryEntry, MemoryHit, NewEntry, Citation },
+  ...{ Secret },
   ...{ CloudEvent, EventFrame, EventInput, Problem, Decision, Health, Metrics, ServiceHealth, Version },
 };
 
@@ -86,7 +88,7 @@ export function createOpenApi(version: string): Json {
 function toOperation(operation: Operation, components: Json): Json {
   const example: Example = examples[operation.name] ?? { reply: undefined };
   const isPost = operation.http?.method === "POST";
-  const isUpload = operation.kind === "upload";
+  const isUpload = operation.kind === "upload" || operation.bytes === "request";
   const status = operation.http?.status ?? 200;
   return {
     operationId: operation.name,

@@ -29,6 +29,7 @@ import { addEntry, forgetEntry, getEntry, listEntries, searchMemory } from "./me
 import { lendArtifact } from "./memory-artifacts.ts";
 import { checkPolicy, decide, listAudit, verifyAudit } from "./policy.ts";
 import { listQuotas, readQuota, readRates, readUsage, removeQuota, setQuota } from "./quotas.ts";
+import { deleteSecret, describeSecret, listSecrets, setSecret, takeSecret } from "./secrets.ts";
 import { healthOperation, metricsOperation } from "./system.ts";
 import { appendLog, claimJobs, renewWorker, reportAttempt } from "./worker.ts";
 
@@ -102,6 +103,15 @@ export const services = {
     metricsOperation("memory"),
   ],
   events: [emitEvent, readEvents, healthOperation("events"), metricsOperation("events")],
+  secrets: [
+    setSecret,
+    listSecrets,
+    deleteSecret,
+    describeSecret,
+    takeSecret,
+    healthOperation("secrets"),
+    metricsOperation("secrets"),
+  ],
 } as const satisfies Record<string, readonly Operation[]>;
 
 export type ServiceName = keyof typeof services;

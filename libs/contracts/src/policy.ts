@@ -61,7 +61,7 @@ export const decide = defineOperation({
   reply: DecideReply,
   problems: ["audit-unavailable", "too-many-requests"],
   access: { exempt: "decide", reason: "it is the decision itself" },
-  callers: ["jobs", "artifacts", "policy", "memory", "events"],
+  callers: ["jobs", "artifacts", "policy", "memory", "events", "secrets"],
   retry: "with-key",
   timeoutMs: limits.decideDeadlineMs,
 });

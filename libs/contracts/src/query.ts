@@ -6,7 +6,10 @@ import { ProblemError } from "./problem.ts";
 
 const made = new WeakMap<Operation, z.ZodObject>();
 
-/** What the query of an operation's route may hold: its own schema, or, for GET, what the path leaves of the request. */
+/**
+ * What the query of an operation's route may hold: its own schema, or what the path leaves of the request, for GET and where
+ * the body is bytes.
+ */
 export function querySchema(operation: Operation): z.ZodObject {
   // Made once: making a schema costs more than the request that it checks.
   const before = made.get(operation);
@@ -50,9 +53,10 @@ export function formatQuery(values: Record<string, unknown>): string {
   return query.size === 0 ? "" : `?${query}`;
 }
 
-function makeQuerySchema({ http, request }: Operation): z.ZodObject {
+function makeQuerySchema({ http, request, bytes }: Operation): z.ZodObject {
   if (http?.query) return http.query;
-  if (http?.method !== "GET" || !(request instanceof z.ZodObject)) return z.strictObject({});
+  const holdsRequest = http?.method === "GET" || (http && bytes === "request");
+  if (!holdsRequest || !(request instanceof z.ZodObject)) return z.strictObject({});
   const left = Object.entries(request.shape).filter(([name]) => !http.path.includes(`{${name}}`));
   return z.strictObject(Object.fromEntries(left));
 }

@@ -4,6 +4,7 @@ import { AgentName } from "./agents.ts";
 import { ArtifactId, IntentId } from "./ids.ts";
 import { limits } from "./limits.ts";
 import { MediaType } from "./media-type.ts";
+import { partsOfSecretId, SecretReference } from "./secrets.ts";
 import { durationSchema, formatDuration, sizeSchema } from "./units.ts";
 
 const encoder = new TextEncoder();
@@ -48,6 +49,23 @@ const Output = z.strictObject({
     .describe("Which files, as a glob: `*` within a folder, `**` through folders"),
   type: MediaType.default("application/octet-stream").describe("Their media type"),
 });
+
+/** In a folder of their own, so that one mount holds them and nothing can lie in their way. */
+const secretFile = text
+  .max(4096)
+  .refine((path) => /^\/secrets\/[^/]{1,255}$/.test(path) && isPlain(path), "must be a file right under /secrets");
+
+const Secret = z.strictObject({
+  secret: SecretReference.describe(
+    "Its name, or OWNER/NAME where it is another's; its submitter must be allowed to use it",
+  ),
+  path: secretFile.optional().describe("The file, readable by the job alone; `/secrets/NAME` where absent"),
+});
+
+/** Where a secret of a spec lies inside. */
+export function secretPathOf({ secret, path }: { secret: string; path?: string | undefined }): string {
+  return path ?? `/secrets/${partsOfSecretId(secret).name}`;
+}
 
 const command = z
   .array(text)
@@ -110,6 +128,12 @@ export const JobSpec = z.strictObject({
     .nullable()
     .default(null)
     .describe("Files that become artifacts when it ends; absent: all in /outputs"),
+  secrets: z
+    .array(Secret)
+    .max(limits.jobSecrets)
+    .refine((all) => new Set(all.map(secretPathOf)).size === all.length, "must have a path of its own each")
+    .default([])
+    .describe("Secrets that the command finds as files in memory, 0400"),
   resources: z
     .strictObject({
       cpus: z.number().min(limits.cpusMin).max(limits.cpusMax).optional().describe("Cores; fractions allowed"),

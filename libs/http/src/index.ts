@@ -4,7 +4,7 @@ export { ConnectError, requestUnix, type UnixRequest, type UnixResponse } from "
 export { bindUnix, type ListenUnixOptions, listenUnix, SocketOwnedError, type UnixListener } from "./listen-unix.ts";
 export { parseNdjson, readText } from "./ndjson.ts";
 export { type PeerCredentials, peerCredentials } from "./peer-credentials.ts";
-export { type ReadBodyOptions, readJsonBody } from "./read-body.ts";
+export { type ReadBodyOptions, readBytesBody, readJsonBody } from "./read-body.ts";
 export { createProblemServer, type Exchange, type ProblemServerOptions } from "./server.ts";
 export { openStream, type ResponseStream } from "./stream.ts";
 export { writeJson, writeProblem, writeText } from "./write.ts";

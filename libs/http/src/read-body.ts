@@ -1,5 +1,5 @@
-// The JSON body of a request, bounded before it is read: its size, its type and its encoding are settled first, and an
-// error never leaves an unread body on a connection that goes on.
+// The body of a request, JSON or bytes, bounded before it is read: its size, its type and its encoding are settled first, and
+// an error never leaves an unread body on a connection that goes on.
 import type { IncomingMessage } from "node:http";
 import { ProblemError } from "@aether/contracts";
 
@@ -11,12 +11,22 @@ export interface ReadBodyOptions {
 
 /** The parsed body, undefined where there is none; throws ProblemError. */
 export async function readJsonBody(request: IncomingMessage, options: ReadBodyOptions): Promise<unknown> {
-  const declared = Number(request.headers["content-length"] ?? "0");
-  if (declared > options.maxBytes) throw tooLarge(options.maxBytes);
+  assertSize(request, options);
   if (!hasBody(request)) return undefined;
   assertJson(request);
   const bytes = await collect(request, options.maxBytes);
   return bytes.length === 0 ? undefined : parseJson(bytes);
+}
+
+/** The body as it is, of whatever type; throws ProblemError. */
+export async function readBytesBody(request: IncomingMessage, options: ReadBodyOptions): Promise<Buffer> {
+  assertSize(request, options);
+  assertNotCompressed(request);
+  return collect(request, options.maxBytes);
+}
+
+function assertSize(request: IncomingMessage, { maxBytes }: ReadBodyOptions): void {
+  if (Number(request.headers["content-length"] ?? "0") > maxBytes) throw tooLarge(maxBytes);
 }
 
 function hasBody(request: IncomingMessage): boolean {
@@ -37,7 +47,11 @@ function assertJson(request: IncomingMessage): void {
   if (!isJson || (charset !== undefined && charset !== "utf-8" && charset !== "utf8")) {
     throw new ProblemError("unsupported-media-type", { detail: "the body must be application/json in UTF-8" });
   }
-  const encoding = request.headers["content-encoding"];
+  assertNotCompressed(request);
+}
+
+function assertNotCompressed({ headers }: IncomingMessage): void {
+  const encoding = headers["content-encoding"];
   if (encoding !== undefined && encoding !== "identity") {
     throw new ProblemError("unsupported-media-type", { detail: "the body must not be compressed" });
   }

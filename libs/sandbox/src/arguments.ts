@@ -2,8 +2,8 @@
 // anybody's `ps`; only the command itself does, as it does when it runs.
 
 import type { Disk } from "./disk.ts";
-import type { SandboxSpec } from "./driver.ts";
-import { descriptorArguments } from "./launch.ts";
+import type { SandboxSpec, SecretFile } from "./driver.ts";
+import { descriptorArguments, FIRST_SECRET_FD } from "./launch.ts";
 import { INNER_UID } from "./root-file-system.ts";
 
 /** Options of bwrap that older releases lack, each with something else that holds in their absence. */
@@ -37,6 +37,7 @@ export function sandboxArguments(
     ...tmpfs("/tmp", memoryBytes),
     ...(host.disk ? bindDisk(host.disk) : memoryDisk(tmpfs("/workspace", diskBytes))),
     ...(spec.resident ? ["--ro-bind", spec.resident.sockets, "/run/aether"] : []),
+    ...secretFiles(spec.secrets ?? []),
     ...["--dir", spec.workingDir, "--chdir", spec.workingDir, "--remount-ro", "/"],
     ...["--clearenv", ...Object.entries(spec.env).flatMap(([name, value]) => ["--setenv", name, value])],
     ...descriptorArguments,
@@ -48,6 +49,13 @@ export function sandboxArguments(
 function bindDisk(disk: Disk): string[] {
   const writable = ["--bind", disk.workspace, "/workspace", "--bind", disk.outputs, "/outputs"];
   return [...writable, "--ro-bind", disk.inputs, "/inputs"];
+}
+
+/** On the root file system of the sandbox, which is memory of its own and becomes read-only. */
+function secretFiles(secrets: readonly SecretFile[]): string[] {
+  if (secrets.length === 0) return [];
+  const files = secrets.flatMap(({ path }, i) => ["--perms", "0400", "--file", String(FIRST_SECRET_FD + i), path]);
+  return ["--perms", "0500", "--dir", "/secrets", ...files];
 }
 
 /** Without root there is no disk to mount: one tmpfs holds both folders, so that they share its size. */

@@ -103,6 +103,7 @@ async function prepareSandbox(host: Host, spec: SandboxSpec, onEnded: () => void
     await fill(spec, room);
     const launched = await launch({
       ...{ bwrap: host.bwrap, seccomp: host.seccomp, uid: parts.uid, command: spec.command, stdin: spec.stdin },
+      secrets: spec.secrets ?? [],
       arguments: sandboxArguments(spec, { ...host, disk: parts.disk }),
     });
     parts.launched = launched;

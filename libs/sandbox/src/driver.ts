@@ -19,6 +19,11 @@ export interface SandboxSpec {
   workingDir: string;
   /** Given to the command's standard input, then closed; null is an empty input. */
   stdin: Uint8Array | null;
+  /**
+   * Files in memory that the command alone can read, each at an absolute path of a folder of its own, `/secrets/NAME`. They are
+   * gone with the sandbox, are never on a disk nor swapped out, and count as its memory.
+   */
+  secrets?: readonly SecretFile[];
   /** Puts files on its disk before anything of it runs; what it throws, `prepare` throws. Needs a disk, so root. */
   fill?(room: Room): Promise<void>;
   /** Who comes back: the same uid and, in /workspace, the same files each time. One sandbox at a time. */
@@ -41,6 +46,12 @@ export interface Resident {
   name: string;
   /** A folder of this host, seen at /run/aether: the sockets in it can be reached. Opened to the resident's own group. */
   sockets: string;
+}
+
+export interface SecretFile {
+  path: string;
+  /** Not needed any more when `prepare` has answered. */
+  bytes: Uint8Array;
 }
 
 /** The disk of a sandbox whose command does not run: not yet, or not any more. */

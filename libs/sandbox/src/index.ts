@@ -14,6 +14,7 @@ export {
   type Sandbox,
   type SandboxSpec,
   SandboxUnavailable,
+  type SecretFile,
   type Usage,
 } from "./driver.ts";
 export type { BubblewrapOptions } from "./host.ts";

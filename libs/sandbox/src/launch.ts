@@ -19,6 +19,7 @@ import { constants } from "node:os";
 import type { Readable } from "node:stream";
 import { text } from "node:stream/consumers";
 import { setTimeout as delay } from "node:timers/promises";
+import type { SecretFile } from "./driver.ts";
 import { closeOnExecAll, createPipe } from "./native.ts";
 import { HOST_NAME } from "./root-file-system.ts";
 import { reapProcess, spawnProcess } from "./spawn.ts";
@@ -26,6 +27,8 @@ import { reapProcess, spawnProcess } from "./spawn.ts";
 const ARGUMENTS_FD = 3;
 const STATUS_FD = 4;
 const GATE_FD = 5;
+/** And those after it: files that the command finds in its memory. */
+export const FIRST_SECRET_FD = 6;
 /** No sandbox is built sooner. */
 const FIRST_LOOK_MS = 2;
 /** Becomes the job's user before bwrap begins: to start a program under another uid, Node would have to fork. */
@@ -43,6 +46,7 @@ export interface LaunchOptions {
   arguments: readonly string[];
   command: readonly string[];
   stdin: Uint8Array | null;
+  secrets?: readonly SecretFile[];
 }
 
 /** How bwrap itself ended, and what it reported of its command. */
@@ -84,6 +88,7 @@ export async function launch(options: LaunchOptions): Promise<Launched> {
     pid = spawnBwrap(options, [
       ...[hold(openStdin(options)), hold(pipes.stdout.write), hold(pipes.stderr.write)],
       ...[hold(pipes.arguments.read), hold(pipes.status.write), hold(pipes.gate.read)],
+      ...(options.secrets ?? []).map(({ bytes }) => hold(openFilled(bytes, null))),
     ]);
   } catch (error) {
     ends.close();
@@ -139,11 +144,14 @@ function becoming(uid: number): [string, ...string[]] {
   return [SETPRIV, "--reuid", String(uid), "--regid", String(uid), "--clear-groups", "--"];
 }
 
-/** The whole input is put into the pipe beforehand, so that nobody has to feed it. */
 function openStdin({ stdin, uid }: LaunchOptions): number {
-  if (stdin === null) return openSync("/dev/null", "r");
-  const pipe = createPipe(uid, stdin.length);
-  if (stdin.length > 0) writeSync(pipe.write, stdin);
+  return stdin === null ? openSync("/dev/null", "r") : openFilled(stdin, uid);
+}
+
+/** The end of a pipe that all of it was put into beforehand, so that nobody has to feed it. */
+function openFilled(bytes: Uint8Array, owner: number | null): number {
+  const pipe = createPipe(owner, bytes.length);
+  if (bytes.length > 0) writeSync(pipe.write, bytes);
   closeSync(pipe.write);
   return pipe.read;
 }

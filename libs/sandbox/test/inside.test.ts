@@ -2,6 +2,7 @@
 
 import { openSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { createServer } from "node:net";
+import { text } from "node:stream/consumers";
 import { waitFor } from "@aether/testkit";
 import koffi from "koffi";
 import { expect, it } from "vitest";
@@ -140,6 +141,37 @@ describeDrivers("seen from inside", (driver) => {
     expect(job.uid).toBeGreaterThan(1_000_000_000);
     expect(statSync(`/proc/${job.pid}/root/workspace/file`).uid).toBe(job.uid);
     expect(readFileSync("/etc/passwd", "utf8")).not.toContain(`:${job.uid}:`);
+  });
+
+  it("finds its secrets as files in memory, which it alone can read and cannot change", async () => {
+    const secrets = [
+      { path: "/secrets/text", bytes: Buffer.from("correct horse") },
+      { path: "/secrets/large", bytes: Buffer.alloc(64 * 1024, 0xff) },
+      { path: "/secrets/-f $(x)", bytes: Buffer.from([0, 10, 255]) },
+    ];
+    const script = [
+      "cat /secrets/text; echo; wc -c /secrets/*",
+      "stat -c %a:%u:%g /secrets /secrets/*; stat -f -c %T /secrets/text",
+      "for how in 'chmod 644' 'rm -f' 'touch'; do $how /secrets/text 2>/dev/null && echo $how; done",
+      "touch /secrets/more 2>/dev/null && echo more; find / -xdev -newer /etc -path '/secrets/*' -writable 2>/dev/null",
+      "ls /proc/self/fd | tr '\\n' ' '; cat /proc/*/environ | grep -c horse",
+    ].join("\n");
+    await using sandbox = await driver().prepare(createScript(script, { secrets }));
+    for (const { bytes } of secrets) bytes.fill(0); // not needed any more
+    sandbox.release();
+    expect((await text(sandbox.stdout)).split("\n").map((line) => line.trim())).toEqual([
+      "correct horse",
+      "3 /secrets/-f $(x)",
+      "65536 /secrets/large",
+      "13 /secrets/text",
+      "65552 total",
+      "500:1000:1000",
+      ...secrets.map(() => "400:1000:1000"),
+      "tmpfs",
+      "0 1 2 3 0",
+      "",
+    ]);
+    expect(await run("ls -d /secrets 2>/dev/null || echo none")).toBe("none");
   });
 
   it("can write to its own stdout and stderr by name", async () => {

@@ -11,7 +11,7 @@ import {
   parseQuery,
   querySchema,
 } from "@aether/contracts";
-import { readJsonBody } from "@aether/http";
+import { readBytesBody, readJsonBody } from "@aether/http";
 import type { z } from "zod";
 
 export type CallEnvelope = Omit<Envelope, "timeout_ms">;
@@ -46,6 +46,8 @@ export interface CallInput {
   input: Record<string, unknown>;
   /** Parameters of the route that are not part of the request. */
   query: Record<string, unknown>;
+  /** The body, where it is bytes. */
+  bytes: Buffer | undefined;
 }
 
 /** The operation's request from path, query and body; throws ProblemError. */
@@ -59,10 +61,12 @@ export async function readInput(
   const named = parseQuery(schema, search);
   const isOwnQuery = operation.http?.query !== undefined;
   const query = isOwnQuery ? require(schema.safeParse(named)) : {};
-  const body = await readBody(request, operation, params);
+  const isBytes = operation.bytes === "request";
+  const body = isBytes ? {} : await readBody(request, operation, params);
   const input = { ...body, ...(isOwnQuery ? {} : named), ...params };
   require(operation.request.safeParse(input));
-  return { input, query };
+  const bytes = isBytes ? await readBytesBody(request, { maxBytes: maxBytesOf(operation) }) : undefined;
+  return { input, query, bytes };
 }
 
 async function readBody(
@@ -71,7 +75,7 @@ async function readBody(
   params: Record<string, string>,
 ): Promise<object> {
   if (operation.http?.method === "GET") return {};
-  const body = await readJsonBody(request, { maxBytes: operation.http?.maxBytes ?? limits.requestBodyBytes });
+  const body = await readJsonBody(request, { maxBytes: maxBytesOf(operation) });
   if (body === undefined) return {};
   if (typeof body !== "object" || body === null || Array.isArray(body)) throw invalidField("", "must be a JSON object");
   // A schema would pass over it in silence.
@@ -80,6 +84,8 @@ async function readBody(
     if (Object.hasOwn(body, name)) throw invalidField(name, "is given by the path");
   return body;
 }
+
+const maxBytesOf = ({ http }: Operation) => http?.maxBytes ?? limits.requestBodyBytes;
 
 /** For routes that take none: a body that nobody reads would be a field that nobody refuses. */
 export function refuseBody(request: IncomingMessage): void {

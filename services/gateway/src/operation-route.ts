@@ -37,9 +37,9 @@ export async function answerOperation(
   call: OperationCall,
 ): Promise<void> {
   const { operation, envelope } = call;
-  const { input, query } = await readInput(exchange.request, operation, call.params, call.search);
-  const options = { envelope, timeoutMs: timeoutOf(operation, input) };
-  const { reply } = await request(context.bus, operation, input, options);
+  const { input, query, bytes } = await readInput(exchange.request, operation, call.params, call.search);
+  const options = { envelope, timeoutMs: timeoutOf(operation, input), ...(bytes && { bytes }) };
+  const { reply } = await request(context.bus, operation, input, options).finally(() => bytes?.fill(0));
   if (operation.creates === "art") exchange.response.setHeader("Location", `/v0/artifacts/${Artifact.parse(reply).id}`);
   if (operation.creates === "job") return answerCreated(context, exchange, Job.parse(reply), { envelope, query });
   if (operation.creates) exchange.response.setHeader("Location", `/v0${operation.http?.path}/${idOf(reply)}`);

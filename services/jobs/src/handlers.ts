@@ -29,6 +29,7 @@ import { accept, requestEnd, type StoredJob, toPublic } from "./job.ts";
 import type { Leases } from "./leases.ts";
 import type { JobLogs } from "./logs.ts";
 import type { Quotas } from "./quotas.ts";
+import { nameSecrets, resolveSecrets } from "./secrets.ts";
 import type { Store } from "./store.ts";
 import type { Waiters } from "./waiters.ts";
 
@@ -112,7 +113,9 @@ export function jobHandlers(parts: HandlerParts) {
         await parts.requireSpace();
         const inputs = await resolveInputs(bus, spec, call);
         const owner = principalName(call.principal);
-        const filled = withDefaults(await attachAgent(parts, spec, call), leases, parts.quotas.limitsOf(owner));
+        const attached = await attachAgent(parts, spec, call);
+        const filled = nameSecrets(withDefaults(attached, leases, parts.quotas.limitsOf(owner)), call.principal);
+        const secrets = await resolveSecrets(bus, filled, call);
         const job = accept(
           {
             id: call.createdId ?? createId("job"),
@@ -122,6 +125,7 @@ export function jobHandlers(parts: HandlerParts) {
             intentId: spec.intent_id ?? call.intentId,
             traceparent: call.traceparent,
             inputs,
+            secrets,
             policyVersion: call.decision?.policy_version ?? null,
           },
           clock.now(),

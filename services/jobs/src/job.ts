@@ -12,6 +12,7 @@ import {
   JobAttempt,
   JobEnforced,
   JobReason,
+  JobSecret,
   JobSpec,
   JobState,
   JobUsage,
@@ -45,6 +46,8 @@ export const StoredJob = z.object({
   traceparent: z.string().nullish(),
   /** What the inputs were when they were asked for: an attempt is given these bytes or none. */
   inputs: z.array(z.object({ artifact: z.string(), sha256: z.string(), size_bytes: z.int() })).default([]),
+  /** Which values the secrets had when they were asked for. */
+  secrets: z.array(JobSecret).default([]),
   /** What the last attempt left. */
   artifacts: z.array(JobArtifact).default([]),
   state: JobState,
@@ -93,6 +96,7 @@ export function accept(
     intentId: string | null;
     traceparent?: string | undefined;
     inputs: StoredJob["inputs"];
+    secrets?: StoredJob["secrets"];
     policyVersion: string | null;
   },
   now: Date,
@@ -106,6 +110,7 @@ export function accept(
     intent_id: input.intentId,
     traceparent: input.traceparent ?? null,
     inputs: input.inputs,
+    secrets: input.secrets ?? [],
     artifacts: [],
     state: "queued",
     reason: null,

@@ -229,7 +229,8 @@ export function workerHandlers(parts: WorkerHandlerParts) {
         const isKnown = job.secret_hash !== null && isSame(job.secret_hash, hashOf(secret));
         if (!isKnown || job.attempt !== attempt || job.worker !== host)
           throw new ProblemError("conflict", { detail: "this attempt is not yours any more" });
-        return { owner: job.owner, intent_id: job.intent_id, inputs: job.inputs.map(({ artifact }) => artifact) };
+        const { owner, intent_id, secrets } = job;
+        return { owner, intent_id, inputs: job.inputs.map(({ artifact }) => artifact), secrets };
       },
     }),
     handler(appendLog, {

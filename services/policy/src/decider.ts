@@ -38,13 +38,17 @@ const lists: Partial<Record<Action, { action: Action; type: ResourceType }>> = {
 /** Nobody's: what a principal may read of this, they may read of everybody. */
 const somebodyElse = "somebody:else";
 
-/** Actions that each service may ask about: those of its own operations, and, for jobs, their start, the reading of their inputs and the agents that they run as. */
+/**
+ * Actions that each service may ask about: those of its own operations, and for jobs what it does for the owner of one: its
+ * start, the reading of its inputs, the use of its secrets and of the agent that it runs as.
+ */
 const askable: Readonly<Record<string, ReadonlySet<Action>>> = {
-  jobs: new Set([...actionsOf(services.jobs), "start_job", "read_artifact", "run_agent"]),
+  jobs: new Set([...actionsOf(services.jobs), "start_job", "read_artifact", "run_agent", "use_secret"]),
   artifacts: new Set(actionsOf(services.artifacts)),
   policy: new Set(actionsOf(services.policy)),
   memory: new Set(actionsOf(services.memory)),
   events: new Set(actionsOf(services.events)),
+  secrets: new Set([...actionsOf(services.secrets), "use_secret"]),
 };
 /** What reads a single thing of a type. */
 const reads: Partial<Record<ResourceType, Action>> = {

@@ -33,6 +33,8 @@ function typeOf(action: Action): Question["resource"]["type"] {
   if (action === "emit_event" || action === "read_events") return "Events";
   if (action === "list_agents") return "Agents";
   if (action.endsWith("_agent")) return "AgentRecord";
+  if (action.endsWith("_secret")) return "Secret";
+  if (action === "list_secrets") return "Secrets";
   if (action.endsWith("_artifacts")) return "Artifacts";
   if (action.endsWith("_artifact")) return "Artifact";
   if (action === "memory_list" || action === "memory_search") return "Memory";
@@ -182,6 +184,21 @@ const table: [string, Principal, Omit<Question, "principal">, "allow" | "ask" | 
   ["an agent removes itself", agent, about("remove_agent", own), "deny", ""],
   ["an agent lists agents", agent, about("list_agents", aurora), "deny", ""],
   ["a service runs an agent", memory, about("run_agent", own), "deny", ""],
+  ["a member sets a secret", member, about("put_secret", own), "allow", "own-secrets"],
+  ["a member sets another's secret", member, about("put_secret", other), "deny", ""],
+  ["a member's job uses their secret", member, about("use_secret", own), "allow", "own-secrets"],
+  ["a member's job uses another's secret", member, about("use_secret", other), "deny", ""],
+  ["a member deletes a secret", member, about("delete_secret", own), "allow", "own-secrets"],
+  ["a member deletes another's secret", member, about("delete_secret", other), "deny", ""],
+  ["a member lists secrets", member, about("list_secrets", own), "allow", "list-secrets"],
+  ["an operator's job uses another's secret", operator, about("use_secret", other), "deny", ""],
+  ["an operator deletes another's secret", operator, about("delete_secret", other), "deny", ""],
+  ["an agent's job uses a member's secret", agent, about("use_secret", own), "deny", ""],
+  ["an agent sets a secret", agent, about("put_secret", "agent:aurora"), "deny", ""],
+  ["a worker uses a secret", worker, about("use_secret", own), "deny", ""],
+  ["memory's job uses a member's secret", memory, about("use_secret", own), "deny", ""],
+  ["who has no role sets a secret", nobody, about("put_secret", "user:65534"), "deny", ""],
+  ["who has no role lists secrets", nobody, about("list_secrets", "user:65534"), "deny", ""],
   ["who has no role submits", nobody, about("submit_job", "user:65534"), "deny", ""],
   ["who has no role reads what is theirs", nobody, about("read_job", "user:65534"), "deny", ""],
   ["an agent without a role", rightless, about("submit_job", aurora), "deny", ""],

@@ -71,7 +71,7 @@ interface Notes {
 }
 
 /** Types whose labels policies may look at. */
-const tagged: ReadonlySet<string> = new Set(["Job", "Artifact", "MemoryEntry", "Approval", "Grant"]);
+const tagged: ReadonlySet<string> = new Set(["Job", "Artifact", "MemoryEntry", "Approval", "Grant", "Secret"]);
 const singleResource = new RegExp(`"type":"Aether::(${resourceTypes.join("|")})"`);
 const keptJudgements = 10_000;
 let slots = 0;

@@ -1,6 +1,6 @@
 // One attempt of one job on this host, from its claim to its last report.
 //
-//   claimed → inputs in place → sandbox prepared → `running` stored → released → … → tree empty → last log batch stored
+//   claimed → secrets taken → inputs in place → sandbox prepared → `running` stored → released → … → tree empty → last log batch stored
 //   → outputs stored → `ended` stored
 //
 // Nothing of the job executes before `running` is stored, and nothing of it lives when `ended` is reported. Reports are
@@ -30,6 +30,7 @@ import type { Logger, Span, Tracer } from "@aether/telemetry";
 import { fillInputs, InputMissing } from "./inputs.ts";
 import { startLogPump } from "./log-pump.ts";
 import { collectOutputs, type Outputs } from "./outputs.ts";
+import { type TakeSecret, takeSecrets } from "./secrets.ts";
 import type { Transfers } from "./transfers.ts";
 
 type Order = "stop" | "kill" | "drop";
@@ -55,6 +56,7 @@ export interface AttemptParts {
   transfers: Transfers;
   /** Where the sockets of agents are; null where there are none. */
   agentsDir: string | null;
+  takeSecret: TakeSecret;
   log: Logger;
 }
 
@@ -209,7 +211,8 @@ async function prepare(claim: Claim, parts: AttemptParts, state: State, log: Log
   const problem = parts.wardenProblem();
   if (problem) return refuse("start_failed", problem);
   try {
-    const spec = toSandboxSpec(claim, parts.agentsDir);
+    using secrets = await takeSecrets(claim, parts.takeSecret);
+    const spec = { ...toSandboxSpec(claim, parts.agentsDir), secrets: secrets.files };
     const { inputs, outputs } = claim.spec;
     if (inputs.length === 0 && outputs === null) return await parts.driver.prepare(spec);
     // Where there is no disk to fill it is refused, also for outputs that are named: nothing could be read out of memory.

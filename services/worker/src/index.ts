@@ -19,6 +19,7 @@ import { type Attempt, type AttemptParts, startAttempt } from "./attempt.ts";
 import type { WorkerConfig } from "./config.ts";
 import { type Lease, startLease } from "./lease.ts";
 import { startOffers } from "./offers.ts";
+import { createTakeSecret } from "./secrets.ts";
 import { createTransfers } from "./transfers.ts";
 import { bootNowMs, isExpired, readWardenAlive, removeDeadline, writeDeadline } from "./warden.ts";
 
@@ -105,6 +106,7 @@ export async function startWorker(
     tracer: bus.tracer,
     transfers: createTransfers(bus),
     agentsDir: config.AETHER_WORKER_AGENTS_DIR ?? null,
+    takeSecret: createTakeSecret(bus),
     log,
   };
   const offers = stack.use(

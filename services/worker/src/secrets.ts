@@ -1,0 +1,39 @@
+// The secrets of an attempt, taken right before its sandbox is made: they go from the bus into pipes of the sandbox, and what
+// this process holds of them is overwritten.
+import { type Bus, request } from "@aether/bus";
+import { type Claim, createId, ProblemError, takeSecret } from "@aether/contracts";
+import type { SecretFile } from "@aether/sandbox";
+import { InputMissing } from "./inputs.ts";
+
+/** The secrets of one attempt; disposing overwrites them. */
+export interface Secrets extends Disposable {
+  readonly files: readonly SecretFile[];
+}
+
+/** Asks for one secret. */
+export type TakeSecret = (claim: Claim, id: string) => Promise<Uint8Array>;
+
+export function createTakeSecret(bus: Bus): TakeSecret {
+  return async ({ job_id, attempt, secret }, id) => {
+    const envelope = { request_id: createId("req") };
+    return (await request(bus, takeSecret, { job_id, attempt, secret, id }, { envelope })).bytes;
+  };
+}
+
+/** Takes every secret that the job was promised; throws InputMissing where one cannot be had. */
+export async function takeSecrets(claim: Claim, take: TakeSecret): Promise<Secrets> {
+  const files: { path: string; bytes: Uint8Array }[] = [];
+  using taken = new DisposableStack();
+  taken.defer(() => {
+    for (const { bytes } of files) bytes.fill(0);
+  });
+  for (const { secret: id, path = "" } of claim.spec.secrets) {
+    const bytes = await take(claim, id).catch((error: unknown) => {
+      if (!(error instanceof ProblemError) || error.slug !== "not-found") throw error;
+      throw new InputMissing(`secret ${id} for ${path}: ${error.message}`, { cause: error });
+    });
+    files.push({ path, bytes });
+  }
+  const held = taken.move();
+  return { files, [Symbol.dispose]: () => held.dispose() };
+}
