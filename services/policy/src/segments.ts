@@ -1,10 +1,8 @@
 // Sealed segments: what has left, or may leave, the AUDIT stream. A segment is a file of records, one per line, and beside it a
 // small file that says what it holds: its bounds, its checkpoint, and what a restart must know of the log up to its end. The
 // second file is written last, so a segment that has one is whole.
-import { createReadStream } from "node:fs";
 import { open, readdir, readFile, rename } from "node:fs/promises";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { z } from "zod";
 import type { LogState } from "./audit-state.ts";
 
@@ -45,11 +43,6 @@ export function toState({ seal }: Segment): LogState {
     lastKind: null,
     outcomes: { sequence, open: new Map(Object.entries(unended)) },
   };
-}
-
-/** The lines of a segment's file of records. */
-export function readLines(file: string): AsyncIterable<string> {
-  return createInterface({ input: createReadStream(file), crlfDelay: Number.POSITIVE_INFINITY });
 }
 
 /** Makes a finished file of records a segment; everything is synced when it resolves. */

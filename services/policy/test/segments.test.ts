@@ -2,11 +2,12 @@
 import { mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Bus, request } from "@aether/bus";
+import { type ChainEnd, canonicalJson, chainStart } from "@aether/chain";
 import { createId, healthOperation, listAudit, ProblemError, verifyAudit } from "@aether/contracts";
 import { requireBackend, startNats, waitFor } from "@aether/testkit";
 import { describe, expect, it } from "vitest";
 import { openCheckpoints } from "../src/checkpoints.ts";
-import { type ChainEnd, canonicalJson, chainStart, place, prepare } from "../src/record.ts";
+import { place, prepare } from "../src/record.ts";
 import { verifyLog } from "../src/verify.ts";
 import { ask, openRoom, operator, type Room, storedRecords } from "./_fixture.ts";
 
