@@ -63,6 +63,8 @@ export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> 
     sequence: () => writer.sequence,
     onSealed: (segment) => void recordSeal(writer, segment, log),
   });
+  // Whoever took over seals from then on.
+  void writer.superseded.then(() => sealer[Symbol.asyncDispose]());
   await writer.append(beginning(stored.state, sequence), { reserve: true });
   return {
     checkpoints,

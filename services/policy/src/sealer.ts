@@ -10,7 +10,7 @@ import type { Logger } from "@aether/telemetry";
 import { applyRecord, type LogState, parseRecords } from "./audit-state.ts";
 import { auditStream, readStream, storedBytes } from "./audit-stream.ts";
 import type { Checkpoints } from "./checkpoints.ts";
-import { commitSegment, type Seal, type Segment, toState } from "./segments.ts";
+import { commitSegment, dropDrafts, makeDraftsDir, type Seal, type Segment, toState } from "./segments.ts";
 import type { Space } from "./space.ts";
 
 const sealShare = 0.5;
@@ -60,6 +60,7 @@ export async function startSealer(options: SealerOptions): Promise<Sealer> {
       log.error({ err: cause }, "audit records could not be sealed");
     }
   };
+  await dropDrafts(options.folder);
   await look();
   let looking: Promise<void> | null = null;
   const timer = setInterval(() => {
@@ -81,7 +82,7 @@ async function sealOldest(
   options: SealerOptions,
   sealed: SealerOptions["sealed"],
 ): Promise<{ segment: Segment; freedBytes: number; sequence: number }> {
-  const recordsFile = join(options.folder, "next.jsonl");
+  const recordsFile = join(await makeDraftsDir(options.folder), `${process.pid}.jsonl`);
   const state = structuredClone(sealed.state);
   const firstSeq = state.end.seq + 1;
   const written = await writeRecords(options, recordsFile, sealed.sequence, state);
