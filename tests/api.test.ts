@@ -110,7 +110,12 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
       "GET /v0/memory/search": remembered,
       "DELETE /v0/memory/entries/{id}": remembered,
       "GET /v0/audit": done,
+      "GET /v0/audit/{id}": async () => {
+        await done();
+        return JSON.parse((await curl.get("/v0/audit?action=submit_job&limit=1")).body).items[0].id;
+      },
       "POST /v0/audit/verify": async () => null,
+      "POST /v0/audit/archive": async () => null,
       "POST /v0/events": async () => null,
       "GET /v0/events": done,
       "GET /v0/health": async () => null,
@@ -520,7 +525,12 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
     });
 
     it("are not shown the audit log", async () => {
-      for (const answer of [await curl.as(ada).get("/v0/audit"), await curl.as(ada).post("/v0/audit/verify", {})]) {
+      for (const answer of [
+        await curl.as(ada).get("/v0/audit"),
+        await curl.as(ada).get(`/v0/audit/${createId("aud")}`),
+        await curl.as(ada).post("/v0/audit/verify", {}),
+        await curl.as(ada).post("/v0/audit/archive", {}),
+      ]) {
         expect([answer.status, problemOf(answer).decision?.policies]).toEqual([403, ["audit-for-operators"]]);
       }
     });

@@ -2,6 +2,7 @@
 import {
   type Artifact,
   addEntry,
+  archiveAudit,
   type CloudEvent,
   checkPolicy,
   deleteArtifact,
@@ -10,6 +11,7 @@ import {
   forgetEntry,
   formatQuery,
   getArtifact,
+  getAudit,
   getEntry,
   getJob,
   Health,
@@ -85,7 +87,9 @@ export interface Client {
   };
   readonly audit: {
     list(filters?: Input<typeof listAudit>, options?: CallOptions): Promise<Reply<typeof listAudit>>;
+    get(id: string, options?: CallOptions): Promise<Reply<typeof getAudit>>;
     verify(options?: CallOptions): Promise<Reply<typeof verifyAudit>>;
+    archive(options?: CallOptions): Promise<Reply<typeof archiveAudit>>;
   };
   readonly memory: {
     add(entry: Input<typeof addEntry>, options?: CallOptions): Promise<Reply<typeof addEntry>>;
@@ -139,7 +143,9 @@ export function createClient(transport: Transport): Client {
     policy: { check: (question, options) => call(checkPolicy, question, options) },
     audit: {
       list: (filters = {}, options) => call(listAudit, filters, options),
+      get: (id, options) => call(getAudit, { id }, options),
       verify: (options) => call(verifyAudit, {}, options),
+      archive: (options) => call(archiveAudit, {}, options),
     },
     memory: {
       add: (entry, options) => call(addEntry, entry, options),

@@ -15,6 +15,7 @@ export const actions = [
   "check_policy",
   "read_audit",
   "verify_audit",
+  "archive_audit",
   "memory_write",
   "memory_read",
   "memory_list",
@@ -31,5 +32,5 @@ export const resourceTypes = [
 ] as const;
 export type ResourceType = (typeof resourceTypes)[number];
 
-/** Actions that must still find room when the audit store is full: they only end things. */
-export const reservedActions: readonly Action[] = ["stop_job", "kill_job"];
+/** Actions that must still find room when the audit store is full: they only end things, or make room. */
+export const reservedActions: readonly Action[] = ["stop_job", "kill_job", "archive_audit"];

@@ -11,6 +11,7 @@ import {
   sendChunk,
   uploadArtifact,
 } from "./artifacts.ts";
+import { archiveAudit, getAudit } from "./audit.ts";
 import type { Operation } from "./define.ts";
 import { emitEvent, readEvents } from "./events.ts";
 import { checkAttempt, describeArtifact, giveOutput, takeInput } from "./job-artifacts.ts";
@@ -55,7 +56,16 @@ export const services = {
     healthOperation("artifacts"),
     metricsOperation("artifacts"),
   ],
-  policy: [decide, checkPolicy, listAudit, verifyAudit, healthOperation("policy"), metricsOperation("policy")],
+  policy: [
+    decide,
+    checkPolicy,
+    listAudit,
+    getAudit,
+    verifyAudit,
+    archiveAudit,
+    healthOperation("policy"),
+    metricsOperation("policy"),
+  ],
   memory: [
     addEntry,
     getEntry,

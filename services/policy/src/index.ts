@@ -13,6 +13,7 @@ import { policyHandlers } from "./handlers.ts";
 import { createPolicyMetrics } from "./metrics.ts";
 import { startOutcomes } from "./outcomes.ts";
 import { readPolicyFiles } from "./policy-files.ts";
+import { proveRecord } from "./prove.ts";
 import { startReload } from "./reload.ts";
 import { startTally } from "./tally.ts";
 import { verifyLog } from "./verify.ts";
@@ -71,7 +72,7 @@ export async function startPolicy(
   stack.use(await startOutcomes({ bus, log: audit }));
   const tally = stack.use(startTally(audit.append, log));
   const decider = measures.decider(createDecider({ engine, tally, log: audit }));
-  const { checkpoints, segmentsDir } = audit;
+  const stored = { bus: auditBus, segmentsDir: audit.segmentsDir, checkpoints: audit.checkpoints };
   const served = stack.use(
     await serve(bus, {
       service: "policy",
@@ -83,7 +84,8 @@ export async function startPolicy(
         decider,
         log: audit,
         view: view.get,
-        verify: oneAtATime(() => verifyLog({ bus: auditBus, segmentsDir, checkpoints })),
+        verify: oneAtATime(() => verifyLog(stored)),
+        prove: (place) => proveRecord(stored, place),
         degraded: () => [
           ...(reload.error ? [`changed policies are not valid, older ones answer: ${reload.error}`] : []),
           ...audit.degraded(),

@@ -64,7 +64,8 @@ async function* compared(
   }
 }
 
-async function* streamLines(bus: Bus, from: number, to: number): AsyncGenerator<string[]> {
+/** The lines of the stream from one message to another. */
+export async function* streamLines(bus: Bus, from: number, to: number): AsyncGenerator<string[]> {
   if (to === 0) return;
   const decoder = new TextDecoder();
   for await (const { data } of readStream(bus, from, to)) yield decoder.decode(data).split("\n");

@@ -2,7 +2,7 @@
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Bus, request } from "@aether/bus";
-import { createId, healthOperation, listAudit, ProblemError, verifyAudit } from "@aether/contracts";
+import { archiveAudit, createId, healthOperation, listAudit, ProblemError, verifyAudit } from "@aether/contracts";
 import { requireBackend, waitFor } from "@aether/testkit";
 import { describe, expect, it } from "vitest";
 import { ask, openRoom, operator, type Room, storedRecords } from "./_fixture.ts";
@@ -64,9 +64,10 @@ describe.skipIf(missing)(`sealed segments${missing ? `: ${missing}` : ""}`, () =
     await waitFor("sealing to be told", async () =>
       (await degraded(gateway)).some((line) => /cannot be sealed/.test(line)),
     );
-    expect((await degraded(gateway)).some((line) => /only stop and kill/.test(line))).toBe(true);
+    expect((await degraded(gateway)).some((line) => /only what ends things or makes room/.test(line))).toBe(true);
     expect(await kill()).toBe("allow");
     expect(await submit()).toBe("audit-unavailable");
+    expect(await request(gateway, archiveAudit, {}, from()).catch(refusal)).toBe("storage-full");
     expect(await request(gateway, verifyAudit, {}, from()).catch(refusal)).toBe("audit-unavailable");
     await waitFor("the reserve to be used", async () => (await kill()) === "audit-unavailable");
     const full = await storedRecords(room.nats);
