@@ -11,6 +11,7 @@ import { createDecider } from "./decider.ts";
 import { openEngine } from "./engine.ts";
 import { policyHandlers } from "./handlers.ts";
 import { createPolicyMetrics } from "./metrics.ts";
+import { startMirror } from "./mirror.ts";
 import { startOutcomes } from "./outcomes.ts";
 import { readPolicyFiles } from "./policy-files.ts";
 import { proveRecord } from "./prove.ts";
@@ -47,6 +48,8 @@ export async function startPolicy(
     overrides.bus ?? stack.use(await connectBus({ server, user: "policy", seedFile: seed, otlpEndpoint, log }));
   const metrics = createRegistry();
   const measures = createPolicyMetrics(metrics);
+  // What is ended behind the log, whose last record it still takes.
+  const behindLog = stack.use(new AsyncDisposableStack());
   const audit = stack.use(
     await openAuditLog({
       bus: auditBus,
@@ -69,6 +72,12 @@ export async function startPolicy(
       log,
     ),
   );
+  const mirror = behindLog.use(
+    startMirror({
+      ...{ bus: auditBus, folder: config.AETHER_POLICY_CHECKPOINT_DIR, segmentsDir: audit.segmentsDir, log },
+      maxBytes: config.AETHER_POLICY_MIRROR_BYTES,
+    }),
+  );
   stack.use(await startOutcomes({ bus, log: audit }));
   const tally = stack.use(startTally(audit.append, log));
   const decider = measures.decider(createDecider({ engine, tally, log: audit }));
@@ -89,6 +98,7 @@ export async function startPolicy(
         degraded: () => [
           ...(reload.error ? [`changed policies are not valid, older ones answer: ${reload.error}`] : []),
           ...audit.degraded(),
+          ...(mirror.error ? [`the audit log is not mirrored: ${mirror.error}`] : []),
         ],
       }),
       decide: (request) => decider.decide(request, "policy"),
