@@ -1,6 +1,7 @@
 // `./aether bench [names…]`: measures Aether beside the raw primitives in the same run and prints the ratios. Not a test:
 // nothing fails here. docs/benchmarks.md keeps figures and explains what misses its aim.
 import { benchArtifacts } from "./artifacts.ts";
+import { benchAuditVerify } from "./audit-verify.ts";
 import { benchDecide } from "./decide.ts";
 import { benchEvents } from "./events.ts";
 import { benchFirstLine } from "./first-line.ts";
@@ -23,6 +24,7 @@ const benches: Record<string, () => Promise<Figure[]>> = {
   noop: benchNoop,
   list: benchList,
   decide: benchDecide,
+  "audit-verify": benchAuditVerify,
   artifacts: benchArtifacts,
   events: benchEvents,
   observe: benchObserve,

@@ -121,7 +121,12 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
       "GET /v0/secrets": secret,
       "DELETE /v0/secrets/{name}": secret,
       "GET /v0/audit": done,
+      "GET /v0/audit/{id}": async () => {
+        await done();
+        return JSON.parse((await curl.get("/v0/audit?action=submit_job&limit=1")).body).items[0].id;
+      },
       "POST /v0/audit/verify": async () => null,
+      "POST /v0/audit/archive": async () => null,
       "POST /v0/events": async () => null,
       "GET /v0/events": done,
       "GET /v0/quota": async () => null,
@@ -538,7 +543,12 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
     });
 
     it("are not shown the audit log", async () => {
-      for (const answer of [await curl.as(ada).get("/v0/audit"), await curl.as(ada).post("/v0/audit/verify", {})]) {
+      for (const answer of [
+        await curl.as(ada).get("/v0/audit"),
+        await curl.as(ada).get(`/v0/audit/${createId("aud")}`),
+        await curl.as(ada).post("/v0/audit/verify", {}),
+        await curl.as(ada).post("/v0/audit/archive", {}),
+      ]) {
         expect([answer.status, problemOf(answer).decision?.policies]).toEqual([403, ["audit-for-operators"]]);
       }
     });

@@ -12,6 +12,7 @@ const forServices = ["libs/service", "libs/bus", "libs/view", "libs/http", "libs
 /** What the code of each package may import of ours. */
 const mayImport: Record<string, string[]> = {
   "libs/contracts": [],
+  "libs/chain": [],
   "libs/telemetry": [],
   "libs/bus": ["libs/telemetry", "libs/contracts"],
   "libs/http": ["libs/telemetry", "libs/contracts"],
@@ -25,11 +26,11 @@ const mayImport: Record<string, string[]> = {
   "services/events": forServices,
   "services/gateway": forServices,
   "services/jobs": forServices,
-  "services/policy": forServices,
+  "services/policy": [...forServices, "libs/chain"],
   "services/secrets": forServices,
   "services/memory": [...forServices, "libs/opener"],
   "services/worker": [...forServices, "libs/sandbox"],
-  "apps/cli": ["libs/client", "libs/contracts"],
+  "apps/cli": ["libs/client", "libs/chain", "libs/contracts"],
   "apps/aetherd": [
     ...forServices,
     "libs/opener",

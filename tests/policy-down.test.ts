@@ -1,6 +1,6 @@
 // Without policy, or without a place to record what it decides, nothing that is decided happens, and what runs goes on under
 // its own limits. Over HTTP every refusal is 503 and says when to try again.
-import { mkdirSync, rmdirSync } from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
@@ -188,8 +188,9 @@ describe.skipIf(missing)(`audit failing${missing ? `: ${missing}` : ""}`, () => 
     if (!stopped || !killed) throw new Error("not accepted");
     for (const { id } of [stopped, killed]) await waitFor("both to run", () => witness.job(id)?.state === "running");
     // What is in the way of a segment is in the way of sealing.
-    const obstacle = join(aether.home, "policy", "audit", "segments", "next.jsonl");
-    mkdirSync(obstacle);
+    const obstacle = join(aether.home, "policy", "audit", "segments", "drafts");
+    rmSync(obstacle, { recursive: true, force: true });
+    writeFileSync(obstacle, "");
     const isRefused = () =>
       client.policy.check({ action: "submit_job" }).then(
         () => false,
@@ -218,7 +219,7 @@ describe.skipIf(missing)(`audit failing${missing ? `: ${missing}` : ""}`, () => 
       () => [stopped, killed].map(({ id }) => witness.job(id)?.state).join() === "stopped,killed",
     );
 
-    rmdirSync(obstacle);
+    rmSync(obstacle);
     const again = await waitFor("submits to go on", () => client.jobs.submit({ command: ["true"], resources }), 20_000);
     await waitFor("it to have run", () => witness.job(again.id)?.state === "succeeded");
     const actions = await waitFor("what was done meanwhile to be on record", async () => {

@@ -4,6 +4,7 @@ import {
   type Artifact,
   addAgent,
   addEntry,
+  archiveAudit,
   type CloudEvent,
   checkPolicy,
   deleteArtifact,
@@ -14,6 +15,7 @@ import {
   formatQuery,
   getAgent,
   getArtifact,
+  getAudit,
   getEntry,
   getJob,
   Health,
@@ -101,7 +103,9 @@ export interface Client {
   };
   readonly audit: {
     list(filters?: Input<typeof listAudit>, options?: CallOptions): Promise<Reply<typeof listAudit>>;
+    get(id: string, options?: CallOptions): Promise<Reply<typeof getAudit>>;
     verify(options?: CallOptions): Promise<Reply<typeof verifyAudit>>;
+    archive(options?: CallOptions): Promise<Reply<typeof archiveAudit>>;
   };
   readonly quotas: {
     /** What a principal may use at once and uses; the caller where none is named. */
@@ -176,7 +180,9 @@ export function createClient(transport: Transport): Client {
     policy: { check: (question, options) => call(checkPolicy, question, options) },
     audit: {
       list: (filters = {}, options) => call(listAudit, filters, options),
+      get: (id, options) => call(getAudit, { id }, options),
       verify: (options) => call(verifyAudit, {}, options),
+      archive: (options) => call(archiveAudit, {}, options),
     },
     quotas: {
       get: (principal, options) => call(readQuota, principal === undefined ? {} : { principal }, options),

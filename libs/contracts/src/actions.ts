@@ -20,6 +20,7 @@ export const actions = [
   "answer_approval",
   "revoke_approval",
   "set_human_secret",
+  "archive_audit",
   "memory_write",
   "memory_read",
   "memory_list",
@@ -48,5 +49,5 @@ export const resourceTypes = [
 ] as const;
 export type ResourceType = (typeof resourceTypes)[number];
 
-/** Actions that must still find room when the audit store is full: they only end things. */
-export const reservedActions: readonly Action[] = ["stop_job", "kill_job", "revoke_approval"];
+/** Actions that must still find room when the audit store is full: they only end things, or make room. */
+export const reservedActions: readonly Action[] = ["stop_job", "kill_job", "revoke_approval", "archive_audit"];

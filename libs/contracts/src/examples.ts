@@ -190,7 +190,7 @@ const decided = {
   },
   provenance: {
     request_id: "req_01kas4f8m0q2s4v6x8z0b2d4f6",
-    digest: "sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
+    digest: "hmac-sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
     source: null,
   },
   outcome: null,
@@ -396,7 +396,22 @@ export const examples: Readonly<Record<string, Example>> = {
       policy_version: policyVersion,
     },
   },
-  "policy.audit": { query: { job_id: jobId, action: "submit_job" }, reply: { items: [decided], next_cursor: null } },
+  "policy.audit": {
+    query: { job_id: jobId, action: "submit_job", since: "1h" },
+    reply: { items: [decided], next_cursor: null },
+  },
+  "policy.record": {
+    params: { id: decided.id },
+    reply: { record: decided, proof: { state: "signed", place: "stream", checkpoint_seq: 1004, fault: null } },
+  },
+  "policy.archive": {
+    body: {},
+    reply: {
+      segments: [{ file: "000000000001-000000004211.jsonl", first_seq: 1, last_seq: 4211, bytes: 3_980_412 }],
+      unsealed_bytes: 0,
+      max_bytes: 429_496_729,
+    },
+  },
   "policy.verify": {
     body: {},
     reply: {

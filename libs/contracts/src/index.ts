@@ -32,6 +32,7 @@ export {
   sendChunk,
   uploadArtifact,
 } from "./artifacts.ts";
+export { archiveAudit, getAudit } from "./audit.ts";
 export {
   type Caller,
   type Decided,

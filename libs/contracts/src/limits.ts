@@ -86,6 +86,8 @@ export const limits = {
   requestDeadlineMs: 30 * SECOND,
   idempotencyKeepMs: DAY,
 
+  auditSinceMaxMs: 3650 * DAY,
+
   memoryTextBytes: 512 * KIB,
   memoryQueryBytes: 2 * KIB,
   memoryHitsMax: 50,

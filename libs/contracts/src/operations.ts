@@ -21,6 +21,7 @@ import {
   sendChunk,
   uploadArtifact,
 } from "./artifacts.ts";
+import { archiveAudit, getAudit } from "./audit.ts";
 import type { Operation } from "./define.ts";
 import { emitEvent, readEvents } from "./events.ts";
 import { checkAttempt, describeArtifact, giveOutput, takeInput } from "./job-artifacts.ts";
@@ -82,7 +83,9 @@ export const services = {
     decide,
     checkPolicy,
     listAudit,
+    getAudit,
     verifyAudit,
+    archiveAudit,
     listApprovals,
     getApproval,
     answerApproval,

@@ -6,6 +6,7 @@ import { defineOperation } from "./define.ts";
 import { Principal } from "./envelope.ts";
 import { ApprovalId, AuditId, GrantId, IntentId, JobId } from "./ids.ts";
 import { limits } from "./limits.ts";
+import { durationSchema } from "./units.ts";
 
 export const Resource = z.strictObject({
   type: z.enum(resourceTypes),
@@ -149,7 +150,12 @@ export const AuditRecord = z.object({
     .nullable(),
   provenance: z.object({
     request_id: z.string().nullable(),
-    digest: z.string().nullable(),
+    digest: z
+      .string()
+      .nullable()
+      .describe(
+        "Of what was decided, keyed so that nothing can be guessed from it: `hmac-sha256:`; `digest` of the list finds it",
+      ),
     /** Where an outcome was read: the stream and the sequence in it. */
     source: z.object({ stream: z.string(), sequence: z.int() }).nullable(),
   }),
@@ -170,10 +176,12 @@ export const AuditRecord = z.object({
 });
 export type AuditRecord = z.infer<typeof AuditRecord>;
 
+const moment = z.union([durationSchema(0, limits.auditSinceMaxMs), z.iso.datetime({ offset: true })]);
+
 export const listAudit = defineOperation({
   name: "policy.audit",
   kind: "unary",
-  summary: "List audit records, newest first",
+  summary: "List audit records",
   http: { method: "GET", path: "/audit", status: 200 },
   request: z.strictObject({
     actor: z.string().max(200).optional().describe("`user:1000`, `service:jobs`, …"),
@@ -182,6 +190,14 @@ export const listAudit = defineOperation({
     intent_id: IntentId.optional(),
     decision: z.enum(["allow", "ask", "deny"]).optional(),
     kind: AuditKind.optional(),
+    digest: z
+      .string()
+      .regex(/^(hmac-)?sha256:[0-9a-f]{64}$/)
+      .optional()
+      .describe("Only what was decided about exactly this: SHA-256 of a file's bytes or a spec, or as a record has it"),
+    since: moment.optional().describe("Only records written at or after this time, or within this duration (`1h`)"),
+    until: moment.optional().describe("Only records written before this time, or longer ago than this duration"),
+    order: z.enum(["newest", "oldest"]).default("newest").describe("Which come first"),
     limit: z.int().min(1).max(limits.pageMax).default(limits.pageDefault),
     cursor: z.string().max(200).optional(),
   }),

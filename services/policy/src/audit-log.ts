@@ -9,6 +9,7 @@ import { auditStream, readStream, storedBytes, streamMaxBytes } from "./audit-st
 import { type AppendOptions, AuditWriter } from "./audit-writer.ts";
 import { type Checkpointer, startCheckpointer } from "./checkpointer.ts";
 import { type Checkpoints, openCheckpoints } from "./checkpoints.ts";
+import { type Digests, openDigests } from "./digests.ts";
 import { createDraft, type Draft, policyActor } from "./record.ts";
 import { type Sealer, startSealer } from "./sealer.ts";
 import { listSegments, type Segment, toState } from "./segments.ts";
@@ -29,6 +30,7 @@ export interface AuditLogOptions {
 
 export interface AuditLog extends AsyncDisposable {
   readonly checkpoints: Checkpoints;
+  readonly digests: Digests;
   readonly segmentsDir: string;
   /** Sequence of the stream's last message that is known to be stored. */
   readonly sequence: number;
@@ -41,6 +43,9 @@ export interface AuditLog extends AsyncDisposable {
   readonly seq: number;
   /** How old the newest checkpoint is, null before the first of this process. */
   readonly checkpointAgeMs: number | null;
+  /** Seals everything that is stored now. */
+  sealAll(): Promise<Segment[]>;
+  readonly space: Readonly<Space>;
   /** What is wrong with the log, in words. */
   degraded(): string[];
 }
@@ -53,6 +58,7 @@ export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> 
   await mkdir(segmentsDir, { recursive: true, mode: 0o750 });
   await mkdir(options.checkpointDir, { recursive: true, mode: 0o750 });
   const checkpoints = openCheckpoints(folder, options.checkpointDir);
+  const digests = openDigests(join(folder, "digest.key"));
   const stored = await readStored(bus, segmentsDir);
   const space = createSpace(await streamMaxBytes(bus), stored.unsealedBytes);
   const checkpointer = startCheckpointer(checkpoints, stored.state.end, log);
@@ -63,9 +69,17 @@ export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> 
     sequence: () => writer.sequence,
     onSealed: (segment) => void recordSeal(writer, segment, log),
   });
+  // Whoever took over seals from then on.
+  void writer.superseded.then(() => sealer[Symbol.asyncDispose]());
   await writer.append(beginning(stored.state, sequence), { reserve: true });
+  /** What a record names by a digest, it names by one that nothing can be guessed from. */
+  const keyed = (draft: Draft): Draft => {
+    const { digest } = draft.provenance;
+    return digest === null ? draft : { ...draft, provenance: { ...draft.provenance, digest: digests.key(digest) } };
+  };
   return {
     checkpoints,
+    digests,
     segmentsDir,
     get sequence() {
       return writer.sequence;
@@ -76,7 +90,7 @@ export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> 
       const startedAt = performance.now();
       let stored = false;
       try {
-        await writer.append(drafts, appendOptions);
+        await writer.append(drafts.map(keyed), appendOptions);
         stored = true;
       } finally {
         options.measure?.(performance.now() - startedAt, stored);
@@ -88,6 +102,8 @@ export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> 
     get checkpointAgeMs() {
       return checkpointer.writtenAtMs === null ? null : performance.now() - checkpointer.writtenAtMs;
     },
+    sealAll: () => sealer.sealAll(),
+    space,
     degraded: () => faultsOf(space, sealer, checkpointer),
     async [Symbol.asyncDispose]() {
       await sealer[Symbol.asyncDispose]();
@@ -158,7 +174,7 @@ function faultsOf(space: Space, sealer: Sealer, checkpointer: Checkpointer): str
   return [
     hasRoom(space, recordBytes, false)
       ? null
-      : "the audit store is full: only stop and kill are done until it is sealed",
+      : "the audit store is full: only what ends things or makes room is done until it is sealed",
     share >= 80 ? `${share} % of the audit store is not sealed yet` : null,
     sealer.error && `audit records cannot be sealed: ${sealer.error}`,
     checkpointer.error && `audit checkpoints cannot be written: ${checkpointer.error}`,

@@ -1,9 +1,9 @@
 // What the log says, folded record by record: where the chain ends, how the last writer ended, and which outcomes are already
 // in it. The same fold runs over what is stored at start, over what is sealed into segments, and over what is appended, so a
 // restart knows exactly what the process before it knew.
+import { type ChainEnd, chainStart } from "@aether/chain";
 import { isTerminal, JobState } from "@aether/contracts";
 import { z } from "zod";
-import { type ChainEnd, chainStart } from "./record.ts";
 
 /** How far the outcomes of the jobs stream are in the log. */
 export interface OutcomePosition {

@@ -4,7 +4,14 @@ import { readFile } from "node:fs/promises";
 import type { DatabaseSync, SQLInputValue, StatementSync } from "node:sqlite";
 import { setImmediate } from "node:timers/promises";
 import type { Bus } from "@aether/bus";
-import { AuditRecord, type listAudit, ProblemError, type Reply, type Request } from "@aether/contracts";
+import {
+  AuditRecord,
+  type listAudit,
+  ProblemError,
+  parseDurationMs,
+  type Reply,
+  type Request,
+} from "@aether/contracts";
 import { openView } from "@aether/view";
 import { z } from "zod";
 import { auditStream, auditSubject } from "./audit-stream.ts";
@@ -12,16 +19,25 @@ import { listSegments } from "./segments.ts";
 
 const layout = `
   CREATE TABLE record (
-    seq INTEGER PRIMARY KEY, actor TEXT, action TEXT, job_id TEXT, intent_id TEXT, decision TEXT, kind TEXT, body TEXT
+    seq INTEGER PRIMARY KEY, id TEXT, actor TEXT, action TEXT, job_id TEXT, intent_id TEXT, decision TEXT, kind TEXT,
+    digest TEXT, written_ms INTEGER, sequence INTEGER, body TEXT
   ) STRICT;
+  CREATE INDEX by_id ON record (id);
   CREATE INDEX by_actor ON record (actor, seq);
   CREATE INDEX by_action ON record (action, seq);
   CREATE INDEX by_job ON record (job_id, seq) WHERE job_id IS NOT NULL;
   CREATE INDEX by_intent ON record (intent_id, seq) WHERE intent_id IS NOT NULL;
   CREATE INDEX by_denial ON record (seq) WHERE decision = 'deny';
   CREATE INDEX by_kind ON record (kind, seq);
+  CREATE INDEX by_digest ON record (digest, seq) WHERE digest IS NOT NULL;
+  CREATE TABLE block (number INTEGER PRIMARY KEY, oldest_ms INTEGER, newest_ms INTEGER) STRICT;
 `;
-const insertRecord = "INSERT OR IGNORE INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+const insertRecord = "INSERT OR IGNORE INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+// Records are in order of the log, and only nearly in order of time: a clock may step. So of every so many records the oldest
+// and the newest time is kept, which leads a list by time to where it must look.
+const blockRecords = 1000;
+const insertBlock = `INSERT INTO block VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET
+  oldest_ms = min(oldest_ms, excluded.oldest_ms), newest_ms = max(newest_ms, excluded.newest_ms)`;
 const linesAtOnce = 200;
 const catchUpMs = 2000;
 const Cursor = z.coerce.number().int().positive();
@@ -29,11 +45,13 @@ const Cursor = z.coerce.number().int().positive();
 export interface AuditView extends AsyncDisposable {
   /** A page of records; waits until the view holds the stream up to `sequence`. */
   list(request: Request<typeof listAudit>, sequence: number): Promise<Reply<typeof listAudit>>;
+  /** Where a record is: its position, and the message that holds it where that was seen; null where there is none. */
+  find(id: string, sequence: number): Promise<{ seq: number; sequence: number | null } | null>;
 }
 
 /** Opens the view and follows the log. */
 export async function openAuditView(options: { bus: Bus; file: string; segmentsDir: string }): Promise<AuditView> {
-  let statement: { database: DatabaseSync; insert: StatementSync } | null = null;
+  let insert: { database: DatabaseSync; lines: ReturnType<typeof prepareInsert> } | null = null;
   const view = await openView({
     bus: options.bus,
     file: options.file,
@@ -41,8 +59,8 @@ export async function openAuditView(options: { bus: Bus; file: string; segmentsD
     subject: auditSubject,
     layout,
     apply(database, message) {
-      if (statement?.database !== database) statement = { database, insert: database.prepare(insertRecord) };
-      if (message.data) insertLines(statement.insert, new TextDecoder().decode(message.data).split("\n"));
+      if (insert?.database !== database) insert = { database, lines: prepareInsert(database) };
+      if (message.data) insert.lines(new TextDecoder().decode(message.data).split("\n"), message.sequence);
     },
   });
   const ended = new AbortController();
@@ -53,12 +71,19 @@ export async function openAuditView(options: { bus: Bus; file: string; segmentsD
     },
     (error: unknown) => options.bus.log.error({ err: error }, "sealed audit records could not be listed"),
   );
+  const caughtUp = async (sequence: number) => {
+    if (state.filled && (await view.reach(sequence, catchUpMs))) return;
+    throw new ProblemError("unavailable", { detail: "the audit view is catching up", retry_after_ms: 1000 });
+  };
   return {
     async list(request, sequence) {
-      if (!state.filled || !(await view.reach(sequence, catchUpMs))) {
-        throw new ProblemError("unavailable", { detail: "the audit view is catching up", retry_after_ms: 1000 });
-      }
+      await caughtUp(sequence);
       return listPage(view.database, request);
+    },
+    async find(id, sequence) {
+      await caughtUp(sequence);
+      const row = view.database.prepare("SELECT seq, sequence FROM record WHERE id = ?").get(id);
+      return row ? { seq: Number(row.seq), sequence: row.sequence === null ? null : Number(row.sequence) } : null;
     },
     async [Symbol.asyncDispose]() {
       ended.abort();
@@ -70,7 +95,7 @@ export async function openAuditView(options: { bus: Bus; file: string; segmentsD
 
 /** Takes what the view lacks at its old end from the segments, newest first and in small steps: decisions go on meanwhile. */
 async function fillFromSegments(database: DatabaseSync, segmentsDir: string, ended: AbortSignal): Promise<void> {
-  const insert = database.prepare(insertRecord);
+  const insertLines = prepareInsert(database);
   const oldest = () =>
     Number(database.prepare("SELECT min(seq) AS oldest FROM record").get()?.oldest ?? Number.MAX_VALUE);
   for (const { file, seal } of (await listSegments(segmentsDir)).reverse()) {
@@ -78,7 +103,7 @@ async function fillFromSegments(database: DatabaseSync, segmentsDir: string, end
     const lines = (await readFile(file, "utf8")).split("\n").slice(0, -1).reverse();
     for (let at = 0; at < lines.length && !ended.aborted; at += linesAtOnce) {
       database.exec("BEGIN");
-      insertLines(insert, lines.slice(at, at + linesAtOnce));
+      insertLines(lines.slice(at, at + linesAtOnce), null);
       database.exec("COMMIT");
       await setImmediate();
     }
@@ -86,11 +111,20 @@ async function fillFromSegments(database: DatabaseSync, segmentsDir: string, end
   }
 }
 
-function insertLines(insert: StatementSync, lines: readonly string[]): void {
-  for (const line of lines) {
-    const { seq, actor, action, job_id, intent_id, decision, kind } = toRecord(line);
-    insert.run(seq, principalNameOf(actor), action, job_id, intent_id, decision?.outcome ?? null, kind, line);
-  }
+function prepareInsert(database: DatabaseSync): (lines: readonly string[], sequence: number | null) => void {
+  const record: StatementSync = database.prepare(insertRecord);
+  const block = database.prepare(insertBlock);
+  return (lines, sequence) => {
+    for (const line of lines) {
+      const { seq, id, actor, action, job_id, intent_id, decision, kind, provenance, ts } = toRecord(line);
+      const writtenMs = Date.parse(ts.wall);
+      record.run(
+        ...([seq, id, principalNameOf(actor), action, job_id, intent_id, decision?.outcome ?? null, kind] as const),
+        ...([provenance.digest, writtenMs, sequence, line] as const),
+      );
+      block.run(Math.floor(seq / blockRecords), writtenMs, writtenMs);
+    }
+  };
 }
 
 // What the log's own writer stored is not parsed again: a record of a newer layout must not stop the view.
@@ -104,20 +138,36 @@ function listPage(database: DatabaseSync, request: Request<typeof listAudit>): R
     where.push(sql);
     values.push(...more);
   };
-  for (const column of ["actor", "action", "job_id", "intent_id", "kind"] as const) {
+  for (const column of ["actor", "action", "job_id", "intent_id", "kind", "digest"] as const) {
     const wanted = request[column];
     if (wanted !== undefined) add(`${column} = ?`, wanted);
   }
   if (request.decision) add(`decision = '${request.decision}'`); // a literal, so that its partial index serves
-  if (request.cursor !== undefined) add("seq < ?", parseCursor(request.cursor));
+  if (request.since !== undefined) {
+    const sinceMs = toTimeMs(request.since);
+    add("written_ms >= ?", sinceMs);
+    add(`seq >= ${blockRecords} * (SELECT min(number) FROM block WHERE newest_ms >= ?)`, sinceMs);
+  }
+  if (request.until !== undefined) {
+    const untilMs = toTimeMs(request.until);
+    add("written_ms < ?", untilMs);
+    add(`seq < ${blockRecords} * (1 + (SELECT max(number) FROM block WHERE oldest_ms < ?))`, untilMs);
+  }
+  const [behind, direction] = request.order === "newest" ? ["<", "DESC"] : [">", "ASC"];
+  if (request.cursor !== undefined) add(`seq ${behind} ?`, parseCursor(request.cursor));
+  const conditions = where.length > 0 ? `WHERE ${where.join(" AND ")}` : "";
   const rows = database
-    .prepare(
-      `SELECT body FROM record ${where.length > 0 ? `WHERE ${where.join(" AND ")}` : ""} ORDER BY seq DESC LIMIT ?`,
-    )
+    .prepare(`SELECT body FROM record ${conditions} ORDER BY seq ${direction} LIMIT ?`)
     .all(...values, request.limit + 1);
   const items = rows.slice(0, request.limit).map((row) => AuditRecord.parse(toRecord(String(row.body))));
   const last = items.at(-1);
   return { items, next_cursor: rows.length > request.limit && last ? String(last.seq) : null };
+}
+
+/** Milliseconds since the epoch of a time, or of a duration back from now. */
+function toTimeMs(moment: string): number {
+  const agoMs = parseDurationMs(moment);
+  return agoMs === null ? Date.parse(moment) : Date.now() - agoMs;
 }
 
 function parseCursor(text: string): number {

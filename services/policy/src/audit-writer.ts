@@ -13,10 +13,11 @@
 // A caller is refused after `appendDeadlineMs`, in time for its own deadline. Its record may still be stored: a decision that
 // was recorded and not carried out, never the other way round.
 import { type Bus, isWrongSequence, streamState } from "@aether/bus";
+import type { ChainEnd } from "@aether/chain";
 import { limits, ProblemError } from "@aether/contracts";
 import { parseRecords } from "./audit-state.ts";
 import { auditStream, auditSubject, storedBytes } from "./audit-stream.ts";
-import { type ChainEnd, type Draft, type Prepared, place, prepare } from "./record.ts";
+import { type Draft, type Prepared, place, prepare } from "./record.ts";
 import { hasRoom, type Space } from "./space.ts";
 
 const KIB = 1024;
@@ -84,12 +85,12 @@ export class AuditWriter {
     return this.#end;
   }
 
-  /** Sequence of the last message that is known to be stored. */
   /** Position of the newest record that is known to be stored. */
   get seq(): number {
     return this.#end.seq;
   }
 
+  /** Sequence of the last message that is known to be stored. */
   get sequence(): number {
     return this.#sequence;
   }

@@ -1,7 +1,7 @@
 // When a checkpoint is due: soon after the start, after so many records, after a minute that brought some, and at the end.
+import type { ChainEnd } from "@aether/chain";
 import type { Logger } from "@aether/telemetry";
 import type { Checkpoints } from "./checkpoints.ts";
-import type { ChainEnd } from "./record.ts";
 
 const everyRecords = 1000;
 const everyMs = 60_000;

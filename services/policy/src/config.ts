@@ -14,7 +14,15 @@ export const PolicyConfig = z.object({
   AETHER_POLICY_DATA_DIR: z
     .string()
     .describe("Folder of the signing key, checkpoints, sealed segments and the list view"),
-  AETHER_POLICY_CHECKPOINT_DIR: z.string().describe("Second place of the checkpoints, best on another disk or host"),
+  AETHER_POLICY_CHECKPOINT_DIR: z
+    .string()
+    .describe("Second place of the checkpoints, and the log again as files; best on another disk or host"),
+  AETHER_POLICY_MIRROR_BYTES: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .default(256 * MIB)
+    .describe("What the log as files may take, the oldest go; none where 0"),
   AETHER_POLICY_OWN_POLICIES_DIR: z
     .string()
     .optional()

@@ -89,6 +89,8 @@ const table: [string, Principal, Omit<Question, "principal">, "allow" | "ask" | 
   ["an operator reads another's log", operator, about("read_logs", other), "allow", "operators-read"],
   ["an operator kills another's", operator, about("kill_job", other), "deny", ""],
   ["an operator reads the audit log", operator, about("read_audit", "user:0"), "allow", "operators-read"],
+  ["a member archives the audit log", member, about("archive_audit", own), "deny", "audit-for-operators"],
+  ["an operator archives the audit log", operator, about("archive_audit", "user:0"), "allow", "operators-archive"],
   ["an operator verifies the audit log", operator, about("verify_audit", "user:0"), "allow", "operators-read"],
   [
     "a member keeps a note",

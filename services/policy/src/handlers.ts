@@ -1,12 +1,16 @@
 // The operations of the policy service.
+import { basename } from "node:path";
 import { handler, type ServeOptions } from "@aether/bus";
 import {
   type Action,
+  archiveAudit,
   checkPolicy,
   decide,
+  getAudit,
   healthOperation,
   listAudit,
   operations,
+  ProblemError,
   principalName,
   type ResourceType,
   verifyAudit,
@@ -16,6 +20,7 @@ import type { AuditLog } from "./audit-log.ts";
 import type { AuditView } from "./audit-view.ts";
 import type { Decider } from "./decider.ts";
 import type { Desk } from "./desk.ts";
+import type { proveRecord } from "./prove.ts";
 import type { verifyLog } from "./verify.ts";
 
 export interface HandlerParts {
@@ -26,6 +31,7 @@ export interface HandlerParts {
   /** The view; it may still be catching up with a long log. */
   view(): AuditView;
   verify(): ReturnType<typeof verifyLog>;
+  prove(place: Parameters<typeof proveRecord>[1]): ReturnType<typeof proveRecord>;
   degraded(): string[];
 }
 
@@ -46,7 +52,34 @@ export function policyHandlers(parts: HandlerParts): ServeOptions["handlers"] {
         return { decision: outcome, reason, policies, policy_version: policyVersion };
       },
     }),
-    handler(listAudit, { handle: (request) => parts.view().list(request, log.sequence) }),
+    handler(listAudit, {
+      async handle({ digest, ...request }) {
+        const wanted = digest === undefined ? request : { ...request, digest: log.digests.key(digest) };
+        return parts.view().list(wanted, log.sequence);
+      },
+    }),
+    handler(getAudit, {
+      async handle({ id }) {
+        const place = await parts.view().find(id, log.sequence);
+        const found = place && (await parts.prove(place));
+        if (!found) throw new ProblemError("not-found");
+        return found;
+      },
+    }),
+    handler(archiveAudit, {
+      async handle() {
+        const segments = await log.sealAll().catch((error: unknown) => {
+          throw new ProblemError("storage-full", { detail: "audit records cannot be sealed" }, { cause: error });
+        });
+        return {
+          segments: segments.map(({ file, seal: { first_seq, last_seq, bytes } }) => ({
+            ...{ file: basename(file), first_seq, last_seq, bytes },
+          })),
+          unsealed_bytes: log.space.unsealedBytes,
+          max_bytes: log.space.maxBytes,
+        };
+      },
+    }),
     handler(verifyAudit, { handle: () => parts.verify() }),
     ...approvalHandlers(parts.desk, log),
     handler(healthOperation("policy"), {

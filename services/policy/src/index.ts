@@ -12,8 +12,10 @@ import { openDesk } from "./desk.ts";
 import { openEngine } from "./engine.ts";
 import { policyHandlers } from "./handlers.ts";
 import { createPolicyMetrics } from "./metrics.ts";
+import { startMirror } from "./mirror.ts";
 import { startOutcomes } from "./outcomes.ts";
 import { readPolicyFiles } from "./policy-files.ts";
+import { proveRecord } from "./prove.ts";
 import { startReload } from "./reload.ts";
 import { startTally } from "./tally.ts";
 import { verifyLog } from "./verify.ts";
@@ -47,6 +49,8 @@ export async function startPolicy(
     overrides.bus ?? stack.use(await connectBus({ server, user: "policy", seedFile: seed, otlpEndpoint, log }));
   const metrics = createRegistry();
   const measures = createPolicyMetrics(metrics);
+  // What is ended behind the log, whose last record it still takes.
+  const behindLog = stack.use(new AsyncDisposableStack());
   const audit = stack.use(
     await openAuditLog({
       bus: auditBus,
@@ -69,13 +73,19 @@ export async function startPolicy(
       log,
     ),
   );
+  const mirror = behindLog.use(
+    startMirror({
+      ...{ bus: auditBus, folder: config.AETHER_POLICY_CHECKPOINT_DIR, segmentsDir: audit.segmentsDir, log },
+      maxBytes: config.AETHER_POLICY_MIRROR_BYTES,
+    }),
+  );
   const clock = overrides.clock ?? { now: () => new Date() };
   const operators = config.AETHER_OPERATORS ?? { uids: [0], gids: [] };
   const desk = stack.use(await openDesk({ bus, engine, log: audit, operators, clock, logger: log }));
   stack.use(await startOutcomes({ bus, log: audit, onEnded: desk.jobEnded }));
   const tally = stack.use(startTally(audit.append, log));
   const decider = measures.decider(createDecider({ engine, asking: desk.asking, tally, log: audit }));
-  const { checkpoints, segmentsDir } = audit;
+  const stored = { bus: auditBus, segmentsDir: audit.segmentsDir, checkpoints: audit.checkpoints };
   const served = stack.use(
     await serve(bus, {
       service: "policy",
@@ -88,10 +98,12 @@ export async function startPolicy(
         desk,
         log: audit,
         view: view.get,
-        verify: oneAtATime(() => verifyLog({ bus: auditBus, segmentsDir, checkpoints })),
+        verify: oneAtATime(() => verifyLog(stored)),
+        prove: (place) => proveRecord(stored, place),
         degraded: () => [
           ...(reload.error ? [`changed policies are not valid, older ones answer: ${reload.error}`] : []),
           ...audit.degraded(),
+          ...(mirror.error ? [`the audit log is not mirrored: ${mirror.error}`] : []),
         ],
       }),
       decide: (request) => decider.decide(request, "policy"),

@@ -3,18 +3,11 @@
 // file, hold one record per line.
 import { hash } from "node:crypto";
 import { readFileSync } from "node:fs";
+import type { ChainEnd } from "@aether/chain";
 import { type AuditRecord, createId, hasOwnersUid, type Principal } from "@aether/contracts";
 
 /** A record before it has its place. */
 export type Draft = Omit<AuditRecord, "seq" | "prev" | "hash">;
-
-/** Where the chain ends. */
-export interface ChainEnd {
-  seq: number;
-  hash: string;
-}
-
-export const chainStart: ChainEnd = { seq: 0, hash: "0".repeat(64) };
 
 const bootId = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
 
@@ -94,20 +87,4 @@ export function place({ pieces: [a, b, c, d] }: Prepared, end: ChainEnd): { line
   const rest = `"prev":"${end.hash}",${c}"seq":${seq},${d}}`;
   const digest = hash("sha256", `{${a}${b}${rest}`, "hex");
   return { line: `{${a}"hash":"${digest}",${b}${rest}`, end: { seq, hash: digest } };
-}
-
-/** JSON with sorted keys and no spaces: the same value is the same text. */
-export function canonicalJson(value: unknown): string {
-  if (value === null || typeof value !== "object") return JSON.stringify(value);
-  if (Array.isArray(value)) return `[${value.map(canonicalJson).join(",")}]`;
-  const pairs = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
-  return `{${pairs.map(([key, inner]) => `${JSON.stringify(key)}:${canonicalJson(inner)}`).join(",")}}`;
-}
-
-/** Why a record does not follow `end`; null where it does. */
-export function faultOf(record: Record<string, unknown>, end: ChainEnd): string | null {
-  const { hash: written, ...rest } = record;
-  if (record.seq !== end.seq + 1) return `record ${String(record.seq)} stands where ${end.seq + 1} belongs`;
-  if (record.prev !== end.hash) return "it does not name the hash of the record before";
-  return hash("sha256", canonicalJson(rest), "hex") === written ? null : "its content does not have its hash";
 }

@@ -10,7 +10,7 @@ import type { Logger } from "@aether/telemetry";
 import { applyRecord, type LogState, parseRecords } from "./audit-state.ts";
 import { auditStream, readStream, storedBytes } from "./audit-stream.ts";
 import type { Checkpoints } from "./checkpoints.ts";
-import { commitSegment, type Seal, type Segment, toState } from "./segments.ts";
+import { commitSegment, dropDrafts, makeDraftsDir, type Seal, type Segment, toState } from "./segments.ts";
 import type { Space } from "./space.ts";
 
 const sealShare = 0.5;
@@ -34,6 +34,8 @@ export interface SealerOptions {
 }
 
 export interface Sealer extends AsyncDisposable {
+  /** Seals everything that is stored now; throws where that fails. */
+  sealAll(): Promise<Segment[]>;
   /** Why sealing fails; null when it does not. */
   readonly error: string | null;
 }
@@ -45,23 +47,33 @@ export async function startSealer(options: SealerOptions): Promise<Sealer> {
   const ended = new AbortController();
   let sealed = options.sealed;
   let error: string | null = null;
-  const look = async () => {
+  const sealWhile = async (isDue: () => boolean) => {
+    const made: Segment[] = [];
     try {
-      while (space.unsealedBytes >= limitBytes && !ended.signal.aborted) {
+      while (isDue() && !ended.signal.aborted) {
         const { segment, freedBytes, sequence } = await sealOldest(options, sealed);
         sealed = { state: toState(segment), sequence };
         space.unsealedBytes -= freedBytes;
         error = null;
+        made.push(segment);
         log.info({ file: segment.file, freed_bytes: freedBytes }, "audit segment sealed");
         options.onSealed(segment);
       }
+      return made;
     } catch (cause) {
       error = cause instanceof Error ? cause.message : String(cause);
       log.error({ err: cause }, "audit records could not be sealed");
+      throw cause;
     }
   };
+  const look = () =>
+    sealWhile(() => space.unsealedBytes >= limitBytes).then(
+      () => {},
+      () => {}, // told by `error`
+    );
+  await dropDrafts(options.folder);
   await look();
-  let looking: Promise<void> | null = null;
+  let looking: Promise<unknown> | null = null;
   const timer = setInterval(() => {
     looking ??= look().finally(() => (looking = null));
   }, lookEveryMs).unref();
@@ -69,10 +81,18 @@ export async function startSealer(options: SealerOptions): Promise<Sealer> {
     get error() {
       return error;
     },
+    async sealAll() {
+      while (looking) await looking.catch(() => {});
+      const target = options.sequence();
+      const sealing = sealWhile(() => sealed.sequence < target);
+      looking = sealing.finally(() => (looking = null));
+      looking.catch(() => {}); // the caller is told
+      return sealing;
+    },
     async [Symbol.asyncDispose]() {
       ended.abort();
       clearInterval(timer);
-      await looking;
+      await looking?.catch(() => {});
     },
   };
 }
@@ -81,7 +101,7 @@ async function sealOldest(
   options: SealerOptions,
   sealed: SealerOptions["sealed"],
 ): Promise<{ segment: Segment; freedBytes: number; sequence: number }> {
-  const recordsFile = join(options.folder, "next.jsonl");
+  const recordsFile = join(await makeDraftsDir(options.folder), `${process.pid}.jsonl`);
   const state = structuredClone(sealed.state);
   const firstSeq = state.end.seq + 1;
   const written = await writeRecords(options, recordsFile, sealed.sequence, state);

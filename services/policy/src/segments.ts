@@ -1,10 +1,8 @@
 // Sealed segments: what has left, or may leave, the AUDIT stream. A segment is a file of records, one per line, and beside it a
 // small file that says what it holds: its bounds, its checkpoint, and what a restart must know of the log up to its end. The
 // second file is written last, so a segment that has one is whole.
-import { createReadStream } from "node:fs";
-import { open, readdir, readFile, rename } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { z } from "zod";
 import type { LogState } from "./audit-state.ts";
 
@@ -47,9 +45,18 @@ export function toState({ seal }: Segment): LogState {
   };
 }
 
-/** The lines of a segment's file of records. */
-export function readLines(file: string): AsyncIterable<string> {
-  return createInterface({ input: createReadStream(file), crlfDelay: Number.POSITIVE_INFINITY });
+/** A folder for what is not finished, where two writers that overlap do not meet. */
+export async function makeDraftsDir(folder: string): Promise<string> {
+  const drafts = join(folder, "drafts");
+  await mkdir(drafts, { recursive: true, mode: 0o750 });
+  return drafts;
+}
+
+/** Removes what killed writers left unfinished. */
+export async function dropDrafts(folder: string): Promise<void> {
+  const drafts = join(folder, "drafts");
+  const names = await readdir(drafts).catch(() => []);
+  for (const name of names) await rm(join(drafts, name), { force: true });
 }
 
 /** Makes a finished file of records a segment; everything is synced when it resolves. */
@@ -57,14 +64,14 @@ export async function commitSegment(folder: string, recordsFile: string, seal: S
   const digits = (seq: number) => String(seq).padStart(12, "0");
   const name = `${digits(seal.first_seq)}-${digits(seal.last_seq)}`;
   const file = join(folder, `${name}.jsonl`);
-  const sealFile = join(folder, `${name}.seal.json`);
-  await rename(recordsFile, file);
+  const draft = `${recordsFile}.seal`;
   {
-    await using handle = await open(`${sealFile}.new`, "w", 0o640);
+    await using handle = await open(draft, "w", 0o640);
     await handle.writeFile(`${JSON.stringify(seal)}\n`);
     await handle.sync();
   }
-  await rename(`${sealFile}.new`, sealFile);
+  await rename(recordsFile, file);
+  await rename(draft, join(folder, `${name}.seal.json`));
   await using directory = await open(folder, "r");
   await directory.sync();
   return { file, seal };

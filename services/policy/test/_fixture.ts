@@ -33,6 +33,7 @@ export async function openRoom(options: { storeBytes?: number } = {}): Promise<R
     AETHER_POLICY_DATA_DIR: join(folder.path, "data"),
     AETHER_POLICY_CHECKPOINT_DIR: join(folder.path, "log"),
     AETHER_POLICY_OWN_POLICIES_DIR: policiesDir,
+    AETHER_POLICY_MIRROR_BYTES: 64 * 1024 * 1024,
     AETHER_POLICY_SEAL_BYTES: 64 * 1024 * 1024,
     ...overrides,
   });

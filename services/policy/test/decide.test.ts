@@ -61,7 +61,7 @@ describe.skipIf(missing)(`decisions${missing ? `: ${missing}` : ""}`, () => {
         policies: ["own-jobs"],
         policy_version: reply.policy_version,
       },
-      provenance: { request_id: asked.request_id, digest: asked.digest, source: null },
+      provenance: { request_id: asked.request_id, digest: expect.stringMatching(/^hmac-sha256:/), source: null },
       count: 1,
     });
     expect(reply.policy_version).toMatch(/^sha256:[0-9a-f]{64}$/);
@@ -226,10 +226,15 @@ describe.skipIf(missing)(`decisions${missing ? `: ${missing}` : ""}`, () => {
     expect(await health()).toEqual([]);
   });
 
-  it("records carry the digest of what was decided", async () => {
+  it("records carry the digest of what was decided, keyed, and who has the thing finds it", async () => {
     const digest = `sha256:${createHash("sha256").update("attempt 3").digest("hex")}`;
     const { decision_id } = await ask(jobs, { action: "start_job", context: { timeout_ms: 1, attempt: 3 }, digest });
     const record = (await storedRecords(room.nats)).find(({ id }) => id === decision_id);
-    expect(record).toMatchObject({ action: "start_job", provenance: { digest } });
+    expect(record?.provenance.digest).toMatch(/^hmac-sha256:[0-9a-f]{64}$/);
+    expect(record?.provenance.digest).not.toContain(digest.slice(7));
+    const find = async (of: string) => (await request(gateway, listAudit, { digest: of }, from(operator))).reply.items;
+    expect((await find(digest)).map(({ id }) => id)).toEqual([decision_id]);
+    expect((await find(record?.provenance.digest ?? "")).map(({ id }) => id)).toEqual([decision_id]);
+    expect(await find(`sha256:${"0".repeat(64)}`)).toEqual([]);
   });
 });

@@ -1,16 +1,12 @@
 // Outcomes of jobs, exactly once, with the policy service as a process that is killed again and again.
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
-import { join } from "node:path";
-import { type Bus, openBucket } from "@aether/bus";
 import { createId } from "@aether/contracts";
 import { requireBackend, waitFor } from "@aether/testkit";
 import { describe, expect, it } from "vitest";
-import { z } from "zod";
 import { ask, openRoom, type Room, storedRecords } from "./_fixture.ts";
+import { path, writer } from "./_jobs.ts";
+import { kill, startProcess } from "./_process.ts";
 
 const missing = requireBackend("nats");
-const path = ["queued", "starting", "running", "succeeded"];
 
 describe.skipIf(missing)(`outcomes${missing ? `: ${missing}` : ""}`, () => {
   it("every transition is recorded once, in order, across SIGKILLs of the process", async () => {
@@ -93,33 +89,6 @@ describe.skipIf(missing)(`outcomes${missing ? `: ${missing}` : ""}`, () => {
 
 const outcomesOf = async (room: Room) => (await storedRecords(room.nats)).filter(({ kind }) => kind === "outcome");
 
-/** Writes the next transition of a job each time it is asked, as the jobs service does. */
-function writer(bus: Bus) {
-  const bucket = openBucket(bus, "jobs", z.unknown());
-  const transitions = new Map<string, object[]>();
-  const revisions = new Map<string, number[]>();
-  return {
-    revisions,
-    async next(id: string): Promise<void> {
-      const [before = [], written = []] = [transitions.get(id), revisions.get(id)];
-      const after = written.at(-1) ?? 0;
-      const at = new Date().toISOString();
-      const step = {
-        from: path[before.length - 1] ?? null,
-        to: path[before.length],
-        reason: null,
-        attempt: 1,
-        at,
-        after,
-      };
-      const record = { id, owner: "user:1000", intent_id: null, transitions: [...before, step] };
-      const revision = await (after === 0 ? bucket.create(id, record) : bucket.update(id, record, after));
-      transitions.set(id, record.transitions);
-      revisions.set(id, [...written, revision]);
-    },
-  };
-}
-
 /** Takes all jobs through all their transitions, some at a time. */
 async function writeAll(steps: ReturnType<typeof writer>, ids: readonly string[]): Promise<void> {
   const open = [...ids];
@@ -128,20 +97,4 @@ async function writeAll(steps: ReturnType<typeof writer>, ids: readonly string[]
     await Promise.all(some.map((id) => steps.next(id)));
     open.push(...some.filter((id) => (steps.revisions.get(id)?.length ?? 0) < path.length));
   }
-}
-
-function startProcess(room: Room): ChildProcess {
-  const main = join(import.meta.dirname, "../src/main.ts");
-  const environment = Object.entries(room.config()).map(([name, value]) => [name, String(value)]);
-  return spawn(process.execPath, [main], {
-    stdio: ["ignore", "ignore", "inherit"],
-    env: { ...Object.fromEntries(environment), AETHER_LOG_FILE: join(room.folder, "policy.log") },
-  });
-}
-
-async function kill(child: ChildProcess, signal: NodeJS.Signals): Promise<number | null> {
-  const ended = once(child, "exit");
-  child.kill(signal);
-  await ended;
-  return child.exitCode;
 }
