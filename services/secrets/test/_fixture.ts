@@ -110,7 +110,7 @@ function servePolicy(bus: Bus, policy: Room["policy"]): Promise<AsyncDisposable>
       policy.asked.push(asked);
       const outcome = policy.allows(asked) ? ("allow" as const) : ("deny" as const);
       const answer = { decision_id: null, reason: "as scripted", policies: [], policy_version: "v" };
-      return { ...answer, outcome, visible: true, scope: "own" as const };
+      return { ...answer, outcome, approval_id: null, visible: true, scope: "own" as const };
     },
   });
   return serve(bus, { service: "policy", version: "0", description: "answers as the test says", handlers: [decided] });
