@@ -37,8 +37,10 @@ const Stopping = z.object({ how: z.enum(["stop", "kill", "timeout"]), grace_ms: 
 export const StoredJob = z.object({
   id: z.string(),
   owner: z.string(),
+  /** Who is asked about beside the owner's name: an approval knows by it who must not answer. */
+  submitter: z.object({ uid: z.int().nullable(), owner: z.string().nullable() }).nullish(),
   spec: JobSpec,
-  /** SHA-256 of the spec: what the decision of each start is bound to. */
+  /** SHA-256 of spec and inputs: what the decision of each start is bound to. */
   digest: z.string(),
   intent_id: z.string().nullable(),
   /** The trace that the submit belongs to; starts and events go on with it. */
@@ -55,6 +57,8 @@ export const StoredJob = z.object({
   released: z.int(),
   start_failures: z.int(),
   not_before: z.iso.datetime().nullable(),
+  /** The newest approval that this job waits or has waited for. */
+  approval_id: z.string().nullable().default(null),
   worker: z.string().nullable(),
   incarnation: z.string().nullable(),
   secret_hash: z.string().nullable(),
@@ -77,43 +81,62 @@ export const StoredJob = z.object({
 });
 export type StoredJob = z.infer<typeof StoredJob>;
 
+/** A question that a person was asked about a start. */
+export interface Asked {
+  approvalId: string;
+  reason: string;
+}
+
+/** What became of such a question. */
+export interface Answered {
+  id: string;
+  answer: "yes" | "no" | "expired";
+  message: string;
+}
+
 /** When and after which revision a change is made. */
 export interface At {
   now: Date;
   revision: number;
 }
 
-/** A job as accepted. */
+/** A job as accepted: into the queue, or, where policy asks a person about its start, before it. */
 export function accept(
   input: {
     id: string;
     owner: string;
+    submitter?: StoredJob["submitter"];
     spec: JobSpec;
     digest: string;
     intentId: string | null;
     traceparent?: string | undefined;
     inputs: StoredJob["inputs"];
     policyVersion: string | null;
+    waitsFor?: Asked | null;
   },
   now: Date,
 ): StoredJob {
   const at = now.toISOString();
+  const { waitsFor = null } = input;
+  const state = waitsFor ? "awaiting_approval" : "queued";
   return {
     id: input.id,
     owner: input.owner,
+    submitter: input.submitter ?? null,
     spec: input.spec,
     digest: input.digest,
     intent_id: input.intentId,
     traceparent: input.traceparent ?? null,
     inputs: input.inputs,
     artifacts: [],
-    state: "queued",
+    state,
     reason: null,
-    message: null,
+    message: waitsFor?.reason ?? null,
     attempt: 0,
     released: 0,
     start_failures: 0,
     not_before: null,
+    approval_id: waitsFor?.approvalId ?? null,
     worker: null,
     incarnation: null,
     secret_hash: null,
@@ -123,7 +146,7 @@ export function accept(
     signal: null,
     policy_version: input.policyVersion,
     created_at: at,
-    queued_at: at,
+    queued_at: waitsFor ? null : at,
     claimed_at: null,
     started_at: null,
     ended_at: null,
@@ -132,7 +155,7 @@ export function accept(
     enforced: null,
     logs: { last_seq: 0, bytes: 0, truncated: false },
     attempts: [],
-    transitions: [{ from: null, to: "queued", reason: null, attempt: 0, at, after: 0 }],
+    transitions: [{ from: null, to: state, reason: null, attempt: 0, at, after: 0 }],
   };
 }
 
@@ -205,7 +228,8 @@ export function run(
 export function requestEnd(job: StoredJob, how: "stop" | "kill", graceMs: number | null, at: At): StoredJob | null {
   if (isTerminal(job.state)) return null;
   if (job.state === "queued" || job.state === "blocked" || job.state === "awaiting_approval") {
-    return end(job, how === "stop" ? "stopped" : "killed", "requested", at);
+    const quiet = job.state === "awaiting_approval" ? { ...job, message: null } : job;
+    return end(quiet, how === "stop" ? "stopped" : "killed", "requested", at);
   }
   const before = job.state === "stopping" ? job.stopping : null;
   if (before?.how === "kill" || before?.how === how) return null;
@@ -284,6 +308,26 @@ export function refuse(
   if (job.state !== "starting") return null;
   if (reason !== "start_failed") return end({ ...job, message }, "failed", reason, at);
   return restart(job, message, at);
+}
+
+/** Policy asks a person about the start of this attempt: it waits, and no time of the queue runs. */
+export function awaitApproval(job: StoredJob, { approvalId, reason }: Asked, at: At): StoredJob | null {
+  if (job.state !== "queued") return null;
+  return move({ ...job, approval_id: approvalId, message: reason, queued_at: null }, "awaiting_approval", null, at);
+}
+
+/**
+ * What it waits for was answered, or never will be. A yes only queues it: whether it may start is decided when it starts. An
+ * answer to a question that it does not wait for any more changes nothing.
+ */
+export function settle(job: StoredJob, approval: Answered, at: At): StoredJob | null {
+  if (job.state !== "awaiting_approval" || job.approval_id !== approval.id) return null;
+  if (approval.answer === "yes")
+    return move({ ...job, message: null, queued_at: at.now.toISOString() }, "queued", null, at);
+  const told = { ...job, message: approval.message };
+  return approval.answer === "no"
+    ? end(told, "denied", "policy_denied", at)
+    : end(told, "expired", "approval_expired", at);
 }
 
 /** Policy denies the start of this attempt. */
@@ -385,7 +429,7 @@ export function toPublic(job: StoredJob, revision: number): Job {
     driver: job.driver,
     exit_code: job.exit_code,
     signal: job.signal,
-    approval_id: null,
+    approval_id: job.approval_id,
     policy_version: job.policy_version,
     created_at: job.created_at,
     queued_at: job.queued_at,
