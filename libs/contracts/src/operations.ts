@@ -1,5 +1,14 @@
 // Every operation there is, by service. Routes, permissions, the client and the documents iterate this and nothing else.
 import {
+  answerApproval,
+  getApproval,
+  listApprovals,
+  listGrants,
+  revokeApproval,
+  revokeGrant,
+  setHumanSecret,
+} from "./approvals.ts";
+import {
   closeTransfer,
   commitUpload,
   deleteArtifact,
@@ -55,7 +64,21 @@ export const services = {
     healthOperation("artifacts"),
     metricsOperation("artifacts"),
   ],
-  policy: [decide, checkPolicy, listAudit, verifyAudit, healthOperation("policy"), metricsOperation("policy")],
+  policy: [
+    decide,
+    checkPolicy,
+    listAudit,
+    verifyAudit,
+    listApprovals,
+    getApproval,
+    answerApproval,
+    revokeApproval,
+    setHumanSecret,
+    listGrants,
+    revokeGrant,
+    healthOperation("policy"),
+    metricsOperation("policy"),
+  ],
   memory: [
     addEntry,
     getEntry,

@@ -78,9 +78,13 @@ export function createDecider(parts: {
         throw new ProblemError("invalid-request", { detail: `${via} may not ask about ${request.action}` });
       }
       const { outcome, reason, policies, policyVersion } = judge(request);
-      const decided = { request, via, decision: { outcome, reason, policies, policy_version: policyVersion } };
+      const decided = {
+        request,
+        via,
+        decision: { outcome, reason, policies, policy_version: policyVersion, approval: null, grant: null },
+      };
       const answer = (decisionId: string | null): DecideReply => ({
-        ...{ outcome, decision_id: decisionId, reason, policies, policy_version: policyVersion },
+        ...{ outcome, decision_id: decisionId, reason, policies, policy_version: policyVersion, approval_id: null },
         visible: outcome === "allow" || isVisible(engine, request),
         scope: mayReadAll(engine, request) ? "all" : "own",
       });
