@@ -47,7 +47,9 @@ export const streams: readonly StreamSpec[] = [
     kind: "log",
   },
   { name: "KV_artifacts", account: "CORE", subjects: ["$KV.artifacts.>"], maxBytesShare: 0.05, kind: "bucket" },
-  { name: "ARTIFACTS", account: "CORE", subjects: [`${objectSubject}.*`], maxBytesShare: 0.35, kind: "objects" },
+  { name: "ARTIFACTS", account: "CORE", subjects: [`${objectSubject}.*`], maxBytesShare: 0.33, kind: "objects" },
+  { name: "KV_approvals", account: "CORE", subjects: ["$KV.approvals.>"], maxBytesShare: 0.01, kind: "bucket" },
+  { name: "KV_grants", account: "CORE", subjects: ["$KV.grants.>"], maxBytesShare: 0.01, kind: "bucket" },
   { name: "MEMORY", account: "CORE", subjects: ["aether.memory.v0.*.*"], maxBytesShare: 0.05, kind: "memory" },
   {
     name: "EVENTS",
@@ -127,7 +129,7 @@ const jobs: UserSpec = {
     ...publishes("jobs", "jobs"),
     ...["jobs", "workers", "idempotency"].map((bucket) => `$KV.${bucket}.>`),
     "aether.log.v0.*",
-    ...["KV_jobs", "KV_workers", "KV_idempotency", "LOGS"].flatMap(reads),
+    ...["KV_jobs", "KV_workers", "KV_idempotency", "KV_approvals", "LOGS"].flatMap(reads),
   ],
   subscribe: [inbox("jobs"), ...serves("jobs"), "aether.log.v0.*"],
   responds: true,
@@ -152,7 +154,10 @@ const artifacts: UserSpec = {
 const policy: UserSpec = {
   name: "policy",
   account: "CORE",
-  publish: reads("KV_jobs"),
+  publish: [
+    ...["approvals", "grants"].map((bucket) => `$KV.${bucket}.>`),
+    ...["KV_jobs", "KV_approvals", "KV_grants"].flatMap(reads),
+  ],
   subscribe: [inbox("policy"), ...serves("policy")],
   responds: true,
 };
@@ -187,7 +192,7 @@ const events: UserSpec = {
   publish: [
     ...publishes("events", "events"),
     "aether.events.v0.>",
-    ...["KV_jobs", "KV_artifacts", "MEMORY", "EVENTS"].flatMap(reads),
+    ...["KV_jobs", "KV_artifacts", "KV_approvals", "MEMORY", "EVENTS"].flatMap(reads),
   ],
   subscribe: [inbox("events"), ...serves("events")],
   responds: true,

@@ -3,7 +3,6 @@ import { createHash } from "node:crypto";
 import { type Bus, type Entry, handler } from "@aether/bus";
 import {
   createId,
-  type DecisionContext,
   getJob,
   isTerminal,
   type JobSpec,
@@ -13,16 +12,17 @@ import {
   ProblemError,
   principalName,
   readLogs,
-  requireBytes,
   requireDurationMs,
   stopJob,
   submitJob,
 } from "@aether/contracts";
+import type { Approvals } from "./approvals.ts";
 import type { JobIndex } from "./index-view.ts";
 import { resolveInputs } from "./inputs.ts";
-import { accept, requestEnd, type StoredJob, toPublic } from "./job.ts";
+import { accept, holdBack, requestEnd, type StoredJob, toPublic } from "./job.ts";
 import type { Leases } from "./leases.ts";
 import type { JobLogs } from "./logs.ts";
+import { decideStart, decisionContext, startDigest } from "./start.ts";
 import type { Store } from "./store.ts";
 import type { Waiters } from "./waiters.ts";
 
@@ -32,6 +32,7 @@ export interface HandlerParts {
   index: JobIndex;
   leases: Leases;
   logs: JobLogs;
+  approvals: Pick<Approvals, "recheck">;
   waiters: Waiters;
   clock: { now(): Date };
   /** Throws `storage-full` while the store is below its floor of free space. */
@@ -42,13 +43,21 @@ export interface HandlerParts {
 export const logKey = (id: string) => `log:${id}`;
 
 export function jobHandlers(parts: HandlerParts) {
-  const { bus, store, index, leases, logs, waiters, clock } = parts;
+  const { bus, store, index, leases, logs, approvals, waiters, clock } = parts;
 
   const load = async ({ id }: { id: string }) => {
     const entry = await store.get(id);
     return entry && { resource: { id, owner: entry.value.owner, labels: entry.value.spec.labels }, value: entry };
   };
   const jobId = ({ id }: { id: string }) => id;
+
+  /** Whether it will be allowed to start is asked before it is accepted: what will not is refused, what needs a yes waits for it. */
+  async function lookAhead(job: StoredJob): Promise<StoredJob> {
+    const { outcome, approval_id, decision_id: id, reason, policies } = await decideStart(bus, job, "ask");
+    if (outcome === "allow") return job;
+    if (outcome === "ask" && approval_id) return holdBack(job, { approvalId: approval_id, reason });
+    throw new ProblemError("policy-denied", { detail: reason, decision: { id, outcome, reason, policies } });
+  }
 
   async function requestTheEnd(known: Entry<StoredJob>, how: "stop" | "kill", graceMs: number | null) {
     const entry = await store.change(known.value.id, (job, at) => requestEnd(job, how, graceMs, at), known);
@@ -85,8 +94,9 @@ export function jobHandlers(parts: HandlerParts) {
           {
             id: call.createdId ?? createId("job"),
             owner: principalName(call.principal),
+            submitter: { uid: call.principal.uid ?? null, owner: call.principal.owner ?? null },
             spec: filled,
-            digest: specDigest(filled),
+            digest: startDigest(filled, inputs),
             intentId: spec.intent_id ?? call.intentId,
             traceparent: call.traceparent,
             inputs,
@@ -94,8 +104,9 @@ export function jobHandlers(parts: HandlerParts) {
           },
           clock.now(),
         );
-        const entry = await store.create(job);
-        return toPublic(entry.value, entry.revision);
+        const entry = await store.create(await lookAhead(job));
+        const { value, revision } = await approvals.recheck(entry);
+        return toPublic(value, revision);
       },
     }),
     handler(getJob, {
@@ -182,21 +193,7 @@ function settled(step: number): Promise<null> {
   return new Promise((resolve) => setTimeout(resolve, step, null));
 }
 
-/** Facts about a spec that policies may look at. */
-export function decisionContext(spec: JobSpec): DecisionContext {
-  return {
-    timeout_ms: requireDurationMs(spec.timeout),
-    cpus_milli: Math.round((spec.resources.cpus ?? 0) * 1000),
-    memory_bytes: requireBytes(spec.resources.memory ?? 0),
-    disk_bytes: requireBytes(spec.resources.disk),
-    pids: spec.resources.pids,
-    pool: spec.pool,
-    priority: spec.priority,
-    network: spec.network.mode,
-  };
-}
-
-/** SHA-256 of exactly what will run. */
+/** SHA-256 of what was asked for. */
 function specDigest(spec: JobSpec): string {
   return `sha256:${createHash("sha256").update(JSON.stringify(spec)).digest("hex")}`;
 }

@@ -3,6 +3,7 @@ import { type Bus, connectBus, handler, serve } from "@aether/bus";
 import { healthOperation } from "@aether/contracts";
 import { watchSpace } from "@aether/service";
 import { createRegistry, type Logger } from "@aether/telemetry";
+import { followApprovals } from "./approvals.ts";
 import type { JobsConfig } from "./config.ts";
 import { jobHandlers, logKey } from "./handlers.ts";
 import { type JobIndex, openJobIndex } from "./index-view.ts";
@@ -44,7 +45,8 @@ export async function startJobs(
   const metrics = createRegistry();
   const measures = createJobsMetrics(metrics, { index, leases });
   const store = openStore(bus, clock, measures.stored);
-  stack.use(startReconciler({ store, index, leases, logs, clock, log }, config.AETHER_JOBS_RECONCILE_MS));
+  const approvals = stack.use(await followApprovals({ bus, store, index }));
+  stack.use(startReconciler({ store, index, leases, logs, approvals, clock, log }, config.AETHER_JOBS_RECONCILE_MS));
   const health = handler(healthOperation("jobs"), {
     handle: async () => {
       const workers = leases
@@ -61,13 +63,14 @@ export async function startJobs(
       idempotency: true,
       metrics,
       handlers: [
-        ...jobHandlers({ bus, store, index, leases, logs, waiters, clock, requireSpace: space.require }),
+        ...jobHandlers({ bus, store, index, leases, logs, approvals, waiters, clock, requireSpace: space.require }),
         ...workerHandlers({
           bus,
           store,
           index,
           leases,
           logs,
+          approvals,
           waiters,
           clock,
           logMaxBytes: config.AETHER_JOBS_LOG_MAX_BYTES,

@@ -9,6 +9,7 @@ import {
   denyStart,
   expire,
   finish,
+  holdBack,
   lose,
   markUnkillable,
   queueEndsAt,
@@ -172,23 +173,19 @@ describe("job", () => {
   });
 
   it.each([
-    ["yes", "queued"],
-    ["no", "denied/policy_denied"],
-    ["expired", "expired/approval_expired"],
-  ] as const)("an answer of %s settles what waits for exactly that, and nothing else", (answer, expected) => {
+    ["yes", { awaiting_approval: "queued" }],
+    // Also what was queued by a yes that is taken back.
+    ["no", { awaiting_approval: "denied/policy_denied", queued: "denied/policy_denied" }],
+    ["expired", { awaiting_approval: "expired/approval_expired" }],
+  ] as const)("an answer of %s settles what stands on exactly that, and nothing else", (answer, expected) => {
     const answered = (id: string) => (job: StoredJob) => settle(job, { id, answer, message: "m" }, at);
-    expect(outcomes(answered("apr_x"), { approval_id: "apr_x" })).toEqual({ awaiting_approval: expected });
+    expect(outcomes(answered("apr_x"), { approval_id: "apr_x" })).toEqual(expected);
     expect(outcomes(answered("apr_y"), { approval_id: "apr_x" })).toEqual({});
   });
 
   it("no time of the queue runs while a job waits for a person, before its start or at it", () => {
-    const job = accept(
-      {
-        ...{ id: "job_x", owner: "user:1", spec: JobSpec.parse({ command: ["true"] }), digest: "d", intentId: null },
-        ...{ inputs: [], policyVersion: null, waitsFor: question },
-      },
-      now,
-    );
+    const job = holdBack(jobIn("queued"), question);
+    expect(job.transitions).toEqual([expect.objectContaining({ from: null, to: "awaiting_approval", after: 0 })]);
     expect(job).toMatchObject({ state: "awaiting_approval", approval_id: "apr_x", message: "it is large" });
     expect(queueEndsAt(job)).toBeNull();
     const later: At = { now: new Date(now.getTime() + 3_600_000), revision: 8 };

@@ -100,7 +100,7 @@ export interface At {
   revision: number;
 }
 
-/** A job as accepted: into the queue, or, where policy asks a person about its start, before it. */
+/** A job as accepted. */
 export function accept(
   input: {
     id: string;
@@ -112,13 +112,10 @@ export function accept(
     traceparent?: string | undefined;
     inputs: StoredJob["inputs"];
     policyVersion: string | null;
-    waitsFor?: Asked | null;
   },
   now: Date,
 ): StoredJob {
   const at = now.toISOString();
-  const { waitsFor = null } = input;
-  const state = waitsFor ? "awaiting_approval" : "queued";
   return {
     id: input.id,
     owner: input.owner,
@@ -129,14 +126,14 @@ export function accept(
     traceparent: input.traceparent ?? null,
     inputs: input.inputs,
     artifacts: [],
-    state,
+    state: "queued",
     reason: null,
-    message: waitsFor?.reason ?? null,
+    message: null,
     attempt: 0,
     released: 0,
     start_failures: 0,
     not_before: null,
-    approval_id: waitsFor?.approvalId ?? null,
+    approval_id: null,
     worker: null,
     incarnation: null,
     secret_hash: null,
@@ -146,7 +143,7 @@ export function accept(
     signal: null,
     policy_version: input.policyVersion,
     created_at: at,
-    queued_at: waitsFor ? null : at,
+    queued_at: at,
     claimed_at: null,
     started_at: null,
     ended_at: null,
@@ -155,7 +152,20 @@ export function accept(
     enforced: null,
     logs: { last_seq: 0, bytes: 0, truncated: false },
     attempts: [],
-    transitions: [{ from: null, to: state, reason: null, attempt: 0, at, after: 0 }],
+    transitions: [{ from: null, to: "queued", reason: null, attempt: 0, at, after: 0 }],
+  };
+}
+
+/** The same where policy asks a person before it is queued. */
+export function holdBack(accepted: StoredJob, { approvalId, reason }: Asked): StoredJob {
+  const transitions = accepted.transitions.map((first) => ({ ...first, to: "awaiting_approval" as const }));
+  return {
+    ...accepted,
+    state: "awaiting_approval",
+    approval_id: approvalId,
+    message: reason,
+    queued_at: null,
+    transitions,
   };
 }
 
@@ -317,17 +327,15 @@ export function awaitApproval(job: StoredJob, { approvalId, reason }: Asked, at:
 }
 
 /**
- * What it waits for was answered, or never will be. A yes only queues it: whether it may start is decided when it starts. An
- * answer to a question that it does not wait for any more changes nothing.
+ * What it waits for was answered, or never will be; or a yes was taken back before it started. A yes only queues it: whether it
+ * may start is decided when it starts. What became of a question that it does not stand on any more changes nothing.
  */
-export function settle(job: StoredJob, approval: Answered, at: At): StoredJob | null {
-  if (job.state !== "awaiting_approval" || job.approval_id !== approval.id) return null;
-  if (approval.answer === "yes")
-    return move({ ...job, message: null, queued_at: at.now.toISOString() }, "queued", null, at);
-  const told = { ...job, message: approval.message };
-  return approval.answer === "no"
-    ? end(told, "denied", "policy_denied", at)
-    : end(told, "expired", "approval_expired", at);
+export function settle(job: StoredJob, { id, answer, message }: Answered, at: At): StoredJob | null {
+  const waits = job.state === "awaiting_approval";
+  if (job.approval_id !== id || !(waits || (job.state === "queued" && answer === "no"))) return null;
+  if (answer === "yes") return move({ ...job, message: null, queued_at: at.now.toISOString() }, "queued", null, at);
+  if (answer === "no") return end({ ...job, message }, "denied", "policy_denied", at);
+  return end({ ...job, message }, "expired", "approval_expired", at);
 }
 
 /** Policy denies the start of this attempt. */
