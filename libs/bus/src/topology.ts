@@ -47,8 +47,8 @@ export const streams: readonly StreamSpec[] = [
     kind: "log",
   },
   { name: "KV_artifacts", account: "CORE", subjects: ["$KV.artifacts.>"], maxBytesShare: 0.05, kind: "bucket" },
-  { name: "ARTIFACTS", account: "CORE", subjects: [`${objectSubject}.*`], maxBytesShare: 0.33, kind: "objects" },
-  { name: "KV_approvals", account: "CORE", subjects: ["$KV.approvals.>"], maxBytesShare: 0.01, kind: "bucket" },
+  { name: "ARTIFACTS", account: "CORE", subjects: [`${objectSubject}.*`], maxBytesShare: 0.32, kind: "objects" },
+  { name: "KV_approvals", account: "CORE", subjects: ["$KV.approvals.>"], maxBytesShare: 0.02, kind: "bucket" },
   { name: "KV_grants", account: "CORE", subjects: ["$KV.grants.>"], maxBytesShare: 0.01, kind: "bucket" },
   { name: "MEMORY", account: "CORE", subjects: ["aether.memory.v0.*.*"], maxBytesShare: 0.05, kind: "memory" },
   {
