@@ -47,10 +47,7 @@ export function printApproval(out: Output, approval: Approval): void {
 
 /** Prints the answers that policy would accept, and what each would allow from then on. */
 export function printOptions(out: Output, { options }: Approval): void {
-  const rows = options.map(({ kind, rule, lasts_ms }) => {
-    const lasts = lasts_ms === null ? "" : ` for ${formatMs(lasts_ms)}`;
-    return [`  ${wordOf(kind)}`, rule ? `${visible(rule.words)}${lasts}` : onceWords(kind)];
-  });
+  const rows = options.map(({ kind, rule }) => [`  ${wordOf(kind)}`, rule ? visible(rule.words) : onceWords(kind)]);
   for (const line of alignColumns(rows)) out.line(line);
 }
 
