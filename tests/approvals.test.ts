@@ -207,13 +207,13 @@ describe.skipIf(missing)(`a person's yes${missing ? `: ${missing}` : ""}`, () =>
     const tries = [
       `test ! -e ${aether.socket} || echo reached the socket`,
       `for path in / /run /var /home /root; do find $path -xdev -type s 2>/dev/null; done`,
-      "tail -n +2 /proc/net/tcp; tail -n +2 /proc/net/unix | grep -v -e '^[0-9a-f]*: .* *[0-9]*$'",
+      "tail -q -n +2 /proc/net/tcp /proc/net/tcp6 /proc/net/udp /proc/net/unix",
     ];
     const inside = await submit({ command: ["sh", "-c", tries.join("\n")], resources: { cpus: 0.5, memory: "64MiB" } });
     await reach(inside.id, "succeeded");
     expect((await root.get(`/v0/jobs/${inside.id}/logs?format=raw`)).body).toBe("");
     expect((await read(approval.id)).state).toBe("pending");
-    await root.post(`/v0/jobs/${job.id}/kill`, {});
+    await adas.post(`/v0/jobs/${job.id}/kill`, {});
     await waitFor("the question to be withdrawn", async () => (await read(approval.id)).state === "cancelled");
   });
 
@@ -240,19 +240,17 @@ describe.skipIf(missing)(`a person's yes${missing ? `: ${missing}` : ""}`, () =>
   });
 
   it("that was taken back before the start lets nothing start", async () => {
-    await aether.programs.worker.kill();
-    const { job, approval } = await asks({ command: ["echo", "back"] });
+    const { job, approval } = await asks({ command: ["echo", "back"], pool: "nobody" });
     await answer(approval, "allow_once");
     await reach(job.id, "queued");
     const taken = await root.run("-X", "DELETE", `http://aether/v0/approvals/${approval.id}`);
     expect(parse<Approval>(taken).state).toBe("revoked");
-    aether.programs.worker.start();
     await waitFor("the job to be denied", async () => (await get(job.id)).state === "denied");
     expect((await get(job.id)).message).toBe("the approval was taken back");
   });
 
   it("is held against the policies of now: what they forbid by then does not start", async () => {
-    await aether.programs.worker.kill();
+    await aether.programs.worker.kill("SIGTERM");
     const { job, approval } = await asks({ command: ["echo", "now"] });
     await answer(approval, "allow_once");
     await reach(job.id, "queued");
@@ -279,7 +277,6 @@ describe.skipIf(missing)(`a person's yes${missing ? `: ${missing}` : ""}`, () =>
     expect(answers.map(({ status }) => status).sort()).toEqual([200, 409]);
     const won = answers[0]?.status === 200 ? "approved" : "denied";
     expect(["used", won]).toContain((await read(approval.id)).state);
-    await root.post(`/v0/jobs/${job.id}/kill`, {});
     await adas.post(`/v0/jobs/${job.id}/kill`, {});
   });
 
@@ -291,7 +288,7 @@ describe.skipIf(missing)(`a person's yes${missing ? `: ${missing}` : ""}`, () =>
     jobs.start();
     await aether.ready();
     expect(await read(waiting.approval.id)).toEqual(waiting.approval);
-    await worker.kill();
+    await worker.kill("SIGTERM");
     await answer(waiting.approval, "allow_once");
     await Promise.all([policy.kill(), jobs.kill()]);
     for (const program of [policy, jobs, worker]) program.start();
@@ -315,7 +312,7 @@ describe.skipIf(missing)(`a person's yes${missing ? `: ${missing}` : ""}`, () =>
     const elsewhere = { command: ["echo", "5"] };
     for (const spec of [wider, elsewhere]) await answer((await asks(spec)).approval, "reject_once");
 
-    await aether.programs.worker.kill();
+    await aether.programs.worker.kill("SIGTERM");
     const queued = await submit({ command: ["echo", "6"], intent_id: intent });
     expect(queued.state).toBe("queued");
     expect((await bens.run("-X", "DELETE", `http://aether/v0/grants/${grant_id}`)).status).toBe(404);
