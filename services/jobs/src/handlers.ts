@@ -51,7 +51,7 @@ export function jobHandlers(parts: HandlerParts) {
   };
   const jobId = ({ id }: { id: string }) => id;
 
-  /** Whether it will be allowed to start is asked before it is accepted: what will not is refused, what needs a yes waits for it. */
+  /** What will not be allowed to start as it is: it is refused, or waits for a person's yes. */
   async function lookAhead(job: StoredJob): Promise<StoredJob> {
     const { outcome, approval_id, decision_id: id, reason, policies } = await decideStart(bus, job, "ask");
     if (outcome === "allow") return job;
@@ -83,6 +83,10 @@ export function jobHandlers(parts: HandlerParts) {
   return [
     handler(submitJob, {
       context: decisionContext,
+      ahead(spec) {
+        const context = { ...decisionContext(withDefaults(spec, leases)), attempt: 1 };
+        return { action: "start_job", context, labels: spec.labels };
+      },
       digest: specDigest,
       preview: (spec) => operationPreview(submitJob, { ...spec, env: Object.keys(spec.env) }),
       jobId: (_request, call) => call.createdId,
@@ -105,7 +109,7 @@ export function jobHandlers(parts: HandlerParts) {
           },
           clock.now(),
         );
-        const entry = await store.create(await lookAhead(job));
+        const entry = await store.create(call.decision?.ahead ? job : await lookAhead(job));
         const { value, revision } = await approvals.recheck(entry);
         return toPublic(value, revision);
       },

@@ -99,6 +99,18 @@ describe.skipIf(missing)(`jobs that wait for a person${missing ? `: ${missing}` 
     await expect(get(id)).rejects.toMatchObject({ slug: "not-found" });
   });
 
+  it("is not asked about where policy says with the submit that it may start as it is", async () => {
+    fixture.policy.answer = async ({ ahead }) => ({ ...allow, ...(ahead && { ahead: true }) });
+    const before = fixture.policy.asked.length;
+    const job = await fixture.call(submitJob, { ...spec, labels: { team: "docs" }, resources: {} });
+    const asked = fixture.policy.asked.slice(before);
+    expect(asked.map(({ action }) => action)).toEqual(["submit_job"]);
+    // With every default filled in, as the start will be asked about.
+    const context = { attempt: 1, cpus_milli: 2000, memory_bytes: 4 * 1024 ** 3 };
+    expect(asked[0]?.ahead).toMatchObject({ action: "start_job", labels: { team: "docs" }, context });
+    await runToEnd(job.id);
+  });
+
   it.each<[Partial<Approval>, JobState, string, string]>([
     [
       { state: "denied", answered_by: "user:0", comment: "too large" },
