@@ -368,6 +368,7 @@ async function authorise(
       : implementation.digest
         ? implementation.digest(request)
         : digestOf(operation, request);
+  const ahead = implementation.ahead?.(request);
   const decision = await served.decide(
     {
       principal: asked.principal,
@@ -380,7 +381,7 @@ async function authorise(
       job_id: implementation.jobId?.(request, asked) ?? null,
       digest,
       ...(envelope.token !== undefined && { token: envelope.token }),
-      ...(implementation.ahead && { ahead: implementation.ahead(request) }),
+      ...(ahead && { ahead }),
       ...(access.record === "before" && digest !== null && { ask: askOf(operation, implementation, asked) }),
     },
     envelope.traceparent,

@@ -28,11 +28,17 @@ export const actions = [
   "emit_event",
   "read_events",
   "read_metrics",
+  "add_agent",
+  "read_agent",
+  "list_agents",
+  "remove_agent",
+  "run_agent",
 ] as const;
 export type Action = (typeof actions)[number];
 
 export const resourceTypes = [
   ...["Job", "Jobs", "Artifact", "Artifacts", "Memory", "MemoryEntry", "Events", "Metrics", "Policy", "Audit"],
+  ...["AgentRecord", "Agents"],
   ...["Approval", "Approvals", "Grant"],
 ] as const;
 export type ResourceType = (typeof resourceTypes)[number];

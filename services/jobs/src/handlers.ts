@@ -16,6 +16,8 @@ import {
   stopJob,
   submitJob,
 } from "@aether/contracts";
+import { attachAgent } from "./agent-handlers.ts";
+import type { Agents } from "./agents.ts";
 import type { Approvals } from "./approvals.ts";
 import type { JobIndex } from "./index-view.ts";
 import { resolveInputs } from "./inputs.ts";
@@ -29,6 +31,7 @@ import type { Waiters } from "./waiters.ts";
 export interface HandlerParts {
   bus: Bus;
   store: Store;
+  agents: Agents;
   index: JobIndex;
   leases: Leases;
   logs: JobLogs;
@@ -53,7 +56,7 @@ export function jobHandlers(parts: HandlerParts) {
 
   /** What will not be allowed to start as it is: it is refused, or waits for a person's yes. */
   async function lookAhead(job: StoredJob): Promise<StoredJob> {
-    const { outcome, approval_id, decision_id: id, reason, policies } = await decideStart(bus, job, "ask");
+    const { outcome, approval_id, decision_id: id, reason, policies } = await decideStart(parts, job, "ask");
     if (outcome === "allow") return job;
     if (outcome === "ask" && approval_id) return holdBack(job, { approvalId: approval_id, reason });
     throw new ProblemError("policy-denied", { detail: reason, decision: { id, outcome, reason, policies } });
@@ -84,6 +87,7 @@ export function jobHandlers(parts: HandlerParts) {
     handler(submitJob, {
       context: decisionContext,
       ahead(spec) {
+        if (spec.attach) return undefined; // its limits are the agent's, which are not read yet
         const context = { ...decisionContext(withDefaults(spec, leases)), attempt: 1 };
         return { action: "start_job", context, labels: spec.labels };
       },
@@ -94,12 +98,12 @@ export function jobHandlers(parts: HandlerParts) {
       async handle(spec, call) {
         await parts.requireSpace();
         const inputs = await resolveInputs(bus, spec, call);
-        const filled = withDefaults(spec, leases);
+        const filled = withDefaults(await attachAgent(parts, spec, call), leases);
         const job = accept(
           {
             id: call.createdId ?? createId("job"),
             owner: principalName(call.principal),
-            submitter: { uid: call.principal.uid ?? null, owner: call.principal.owner ?? null },
+            submitterUid: call.principal.uid ?? null,
             spec: filled,
             digest: startDigest(filled, inputs),
             intentId: spec.intent_id ?? call.intentId,

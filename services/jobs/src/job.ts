@@ -37,8 +37,8 @@ const Stopping = z.object({ how: z.enum(["stop", "kill", "timeout"]), grace_ms: 
 export const StoredJob = z.object({
   id: z.string(),
   owner: z.string(),
-  /** Who is asked about beside the owner's name: an approval knows by it who must not answer. */
-  submitter: z.object({ uid: z.int().nullable(), owner: z.string().nullable() }).nullish(),
+  /** Who submitted it must not be who answers what policy asks about it. */
+  submitter_uid: z.int().nullish(),
   spec: JobSpec,
   /** SHA-256 of spec and inputs: what the decision of each start is bound to. */
   digest: z.string(),
@@ -105,7 +105,7 @@ export function accept(
   input: {
     id: string;
     owner: string;
-    submitter?: StoredJob["submitter"];
+    submitterUid?: number | null;
     spec: JobSpec;
     digest: string;
     intentId: string | null;
@@ -119,7 +119,7 @@ export function accept(
   return {
     id: input.id,
     owner: input.owner,
-    submitter: input.submitter ?? null,
+    submitter_uid: input.submitterUid ?? null,
     spec: input.spec,
     digest: input.digest,
     intent_id: input.intentId,

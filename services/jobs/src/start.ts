@@ -11,26 +11,30 @@ import {
   type JobSpec,
   type Preview,
   type Principal,
-  principalOf,
   requireBytes,
   requireDurationMs,
 } from "@aether/contracts";
+import { type Agents, principalOfOwner } from "./agents.ts";
 import type { StoredJob } from "./job.ts";
 
 type Startable = Pick<
   StoredJob,
-  "id" | "owner" | "submitter" | "spec" | "digest" | "inputs" | "intent_id" | "traceparent" | "attempt"
+  "id" | "owner" | "submitter_uid" | "spec" | "digest" | "inputs" | "intent_id" | "traceparent" | "attempt"
 >;
 
 /** Asks about the next attempt: `ask` looks ahead and uses nothing up, `consume` is the start itself. */
-export async function decideStart(bus: Bus, job: Startable, mode: "ask" | "consume"): Promise<DecideReply> {
+export async function decideStart(
+  { bus, agents }: { bus: Bus; agents: Pick<Agents, "get"> },
+  job: Startable,
+  mode: "ask" | "consume",
+): Promise<DecideReply> {
   const requestId = createId("req");
   const attempt = job.attempt + 1;
   const { reply } = await request(
     bus,
     decide,
     {
-      principal: starterOf(job),
+      principal: await starterOf(agents, job),
       action: "start_job",
       resource: { type: "Job", id: job.id, owner: job.owner, labels: job.spec.labels },
       context: { ...decisionContext(job.spec), attempt },
@@ -70,13 +74,9 @@ function sha256Of(text: string): string {
   return `sha256:${createHash("sha256").update(text).digest("hex")}`;
 }
 
-/** The owner, with no more rights than he has while he is away, and with what says who must not answer for him. */
-function starterOf({ owner, submitter }: Startable): Principal {
-  return {
-    ...principalOf(owner),
-    ...(submitter?.uid != null && { uid: submitter.uid }),
-    ...(submitter?.owner != null && { owner: submitter.owner }),
-  };
+/** The owner, with the rights that he has while he is away, and the uid that must not answer for him. */
+async function starterOf(agents: Pick<Agents, "get">, { owner, submitter_uid }: Startable): Promise<Principal> {
+  return { ...(await principalOfOwner(agents, owner)), ...(submitter_uid != null && { uid: submitter_uid }) };
 }
 
 /** What a person is shown. */
@@ -84,9 +84,10 @@ function previewOf({ spec, inputs }: Startable): Preview {
   const { command, resources, stdin } = spec;
   const pinned = new Map(inputs.map((input) => [input.artifact, input]));
   const network = spec.network.mode === "none" ? "without network" : "with network";
+  const as = spec.attach ? ` as agent ${spec.attach.agent}` : "";
   return {
     kind: "job",
-    words: `run ${command[0]}, ${network}, for at most ${spec.timeout}`,
+    words: `run ${command[0]}${as}, ${network}, for at most ${spec.timeout}`,
     argv: command,
     image: null,
     workdir: spec.working_dir,

@@ -15,6 +15,7 @@ import {
   renewWorker,
   reportAttempt,
 } from "@aether/contracts";
+import type { Agents } from "./agents.ts";
 import type { Approvals } from "./approvals.ts";
 import type { Held, JobIndex } from "./index-view.ts";
 import {
@@ -40,6 +41,7 @@ import type { Waiters } from "./waiters.ts";
 export interface WorkerHandlerParts {
   bus: Bus;
   store: Store;
+  agents: Agents;
   index: JobIndex;
   leases: Leases;
   logs: JobLogs;
@@ -56,7 +58,7 @@ export const queueKey = "queue";
 export const orderKey = (incarnation: string) => `orders:${incarnation}`;
 
 export function workerHandlers(parts: WorkerHandlerParts) {
-  const { bus, store, index, leases, logs, waiters, clock } = parts;
+  const { bus, store, agents, index, leases, logs, waiters, clock } = parts;
   /** Jobs that a claim of this instance is deciding on right now. */
   const deciding = new Set<string>();
   /** By incarnation: when each of its jobs was first missing from its renewals. */
@@ -67,7 +69,12 @@ export function workerHandlers(parts: WorkerHandlerParts) {
   async function claimOne(id: string, worker: string, incarnation: string): Promise<Claim | null> {
     const entry = await store.get(id);
     if (entry?.value.state !== "queued") return null;
-    const decision = await decideStart(bus, entry.value, "consume");
+    const { attach } = entry.value.spec;
+    if (attach && !(await agents.get(attach.agent))) {
+      await store.change(id, (job, at) => denyStart(job, `the agent ${attach.agent} was removed`, at), entry);
+      return null;
+    }
+    const decision = await decideStart(parts, entry.value, "consume");
     if (decision.outcome !== "allow") {
       await keepFromStarting(entry, decision);
       return null;
