@@ -46,7 +46,7 @@ function decision() {
     ...{ kind: "decision", actor, action: "submit_job", job_id: id, resource: { type: "Job", id } },
     decision: {
       ...{ outcome: "allow", reason: "members work with what they own", policies: ["own-jobs"] },
-      policy_version: `sha256:${"9".repeat(64)}`,
+      ...{ policy_version: `sha256:${"9".repeat(64)}`, approval: null, grant: null },
     },
     provenance: { request_id: createId("req"), digest: `sha256:${"0".repeat(64)}`, source: null },
   });

@@ -27,7 +27,7 @@ const answer = (body: object, status = 400): BadRequest => ({
   body,
   status,
 });
-const secret = (body: object, status = 400): BadRequest => ({
+const humanSecret = (body: object, status = 400): BadRequest => ({
   method: "PUT",
   path: "/v0/approvals/secret",
   body,
@@ -294,11 +294,11 @@ const requests: Record<string, BadRequest> = {
   "an unknown approval taken back": { method: "DELETE", path: `/v0/approvals/${unknownApproval}`, status: 404 },
   "an unknown grant taken back": { method: "DELETE", path: `/v0/grants/${createId("grt")}`, status: 404 },
   "an approval taken back as a grant": { method: "DELETE", path: `/v0/grants/${unknownApproval}`, status: 400 },
-  "a secret that is short": secret({ secret: "1234567" }),
-  "a secret that is a number": secret({ secret: 12_345_678 }),
-  "no secret at all": secret({}),
-  "a secret of no user": secret({ secret: "12345678", of: "agent:x" }),
-  "somebody else's secret": secret({ secret: "12345678", of: "user:41001" }, 403),
+  "a secret that is short": humanSecret({ secret: "1234567" }),
+  "a secret that is a number": humanSecret({ secret: 12_345_678 }),
+  "no secret at all": humanSecret({}),
+  "a secret of no user": humanSecret({ secret: "12345678", of: "agent:x" }),
+  "somebody else's secret": humanSecret({ secret: "12345678", of: "user:41001" }, 403),
   "an unknown entry": get(`/v0/memory/entries/${unknownEntry}`, 404),
   "an entry of another kind": get(`/v0/memory/entries/${unknownJob}`),
   "lines that are none": get(`/v0/memory/entries/${unknownEntry}?lines=0-5`),

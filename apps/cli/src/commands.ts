@@ -128,6 +128,49 @@ export const groups: Readonly<Record<string, Readonly<Record<string, Entry>>>> =
       load: async () => (await import("./commands/metrics.ts")).metrics,
     },
   },
+  Approvals: {
+    "approvals ls": {
+      about: "List what waits for a person's answer",
+      load: async () => (await import("./commands/approvals-list.ts")).approvalsList,
+    },
+    "approvals watch": {
+      about: "Follow it, and ask",
+      load: async () => (await import("./commands/approvals-watch.ts")).approvalsWatch,
+    },
+    "approvals show": {
+      about: "Show exactly what would be done",
+      load: async () => (await import("./commands/approvals-show.ts")).approvalsShow,
+    },
+    "approvals answer": {
+      about: "Answer: once, session, always or reject",
+      load: async () => (await import("./commands/approvals-answer.ts")).approvalsAnswer,
+    },
+    "approvals allow": {
+      about: "Say yes, once",
+      load: async () => (await import("./commands/approvals-answer.ts")).approvalsAllow,
+    },
+    "approvals deny": {
+      about: "Say no",
+      load: async () => (await import("./commands/approvals-answer.ts")).approvalsDeny,
+    },
+    "approvals revoke": {
+      about: "Take back a yes that is not used yet, or a question",
+      load: async () => (await import("./commands/approvals-revoke.ts")).approvalsRevoke,
+    },
+    "approvals secret": {
+      about: "Set the secret that proves it is you who answers",
+      load: async () => (await import("./commands/approvals-secret.ts")).approvalsSecret,
+    },
+    "grants ls": {
+      about: "List what was allowed for longer than once",
+      load: async () => (await import("./commands/grants-list.ts")).grantsList,
+    },
+    "grants show": { about: "Show a grant", load: async () => (await import("./commands/grants-show.ts")).grantsShow },
+    "grants rm": {
+      about: "Take grants back",
+      load: async () => (await import("./commands/grants-remove.ts")).grantsRemove,
+    },
+  },
   "Policy and audit": {
     "policy check": {
       about: "Ask whether something would be allowed",

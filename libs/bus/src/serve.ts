@@ -14,6 +14,7 @@ import {
   createId,
   type Decided,
   type DecideReply,
+  type DecideRequest,
   type DecisionContext,
   decide as decideOperation,
   Envelope,
@@ -81,6 +82,8 @@ interface HandlerBase<O, L> {
   jobId?(request: Request<O>, call: Pick<Call, "createdId">): string | null;
   /** Digest of exactly what is decided, instead of the request's. Null: the request holds a secret, and nobody is asked about it. */
   digest?(request: Request<O>): string | null;
+  /** What is to be done later in the caller's name by force of this: whether policy would allow it, the decision then says. */
+  ahead?(request: Request<O>, principal: Principal): DecideRequest["ahead"];
   /** What a person is shown of it, instead of all its fields. */
   preview?(request: Request<O>): Preview;
   intentId?(request: Request<O>): string | null;
@@ -365,6 +368,7 @@ async function authorise(
       : implementation.digest
         ? implementation.digest(request)
         : digestOf(operation, request);
+  const ahead = implementation.ahead?.(request, asked.principal);
   const decision = await served.decide(
     {
       principal: asked.principal,
@@ -377,6 +381,7 @@ async function authorise(
       job_id: implementation.jobId?.(request, asked) ?? null,
       digest,
       ...(envelope.token !== undefined && { token: envelope.token }),
+      ...(ahead && { ahead }),
       ...(access.record === "before" && digest !== null && { ask: askOf(operation, implementation, asked) }),
     },
     envelope.traceparent,

@@ -1,9 +1,12 @@
 // The client. `call` reaches any operation that has a route; the named methods are the same with friendlier arguments.
 import {
   type Agent,
+  type AnswerKind,
+  type Approval,
   type Artifact,
   addAgent,
   addEntry,
+  answerApproval,
   archiveAudit,
   type CloudEvent,
   checkPolicy,
@@ -13,7 +16,9 @@ import {
   emitEvent,
   forgetEntry,
   formatQuery,
+  type Grant,
   getAgent,
+  getApproval,
   getArtifact,
   getAudit,
   getEntry,
@@ -25,9 +30,11 @@ import {
   killJob,
   type LogFrame,
   listAgents,
+  listApprovals,
   listArtifacts,
   listAudit,
   listEntries,
+  listGrants,
   listJobs,
   listQuotas,
   listSecrets,
@@ -40,8 +47,11 @@ import {
   registerArtifact,
   removeAgent,
   removeQuota,
+  revokeApproval,
+  revokeGrant,
   type Secret,
   searchMemory,
+  setHumanSecret,
   setQuota,
   stopJob,
   submitJob,
@@ -63,6 +73,11 @@ export interface CallOptions {
   intentId?: string;
   traceparent?: string;
   signal?: AbortSignal;
+}
+
+export interface AnswerOptions extends CallOptions {
+  secret?: string | undefined;
+  comment?: string | undefined;
 }
 
 type Input<O> = O extends Operation<infer In, z.ZodType> ? z.input<In> : never;
@@ -100,6 +115,21 @@ export interface Client {
   };
   readonly policy: {
     check(question: Input<typeof checkPolicy>, options?: CallOptions): Promise<Reply<typeof checkPolicy>>;
+  };
+  readonly approvals: {
+    /** With `after` and `wait`, what changes: the next revision comes with each answer. */
+    list(filters?: Input<typeof listApprovals>, options?: CallOptions): Promise<Reply<typeof listApprovals>>;
+    get(id: string, options?: CallOptions): Promise<Approval>;
+    /** Answers what was shown: the digest names it, and another one is refused. */
+    answer(shown: Pick<Approval, "id" | "digest">, option: AnswerKind, options?: AnswerOptions): Promise<Approval>;
+    /** Takes back a yes that is not used yet, or one's own question. */
+    revoke(id: string, options?: CallOptions): Promise<Approval>;
+    /** The secret of a person who answers under the asker's uid; null clears it. */
+    setSecret(secret: Input<typeof setHumanSecret>, options?: CallOptions): Promise<Reply<typeof setHumanSecret>>;
+  };
+  readonly grants: {
+    list(filters?: Input<typeof listGrants>, options?: CallOptions): Promise<Reply<typeof listGrants>>;
+    revoke(id: string, options?: CallOptions): Promise<Grant>;
   };
   readonly audit: {
     list(filters?: Input<typeof listAudit>, options?: CallOptions): Promise<Reply<typeof listAudit>>;
@@ -178,6 +208,22 @@ export function createClient(transport: Transport): Client {
       delete: (id, options) => call(deleteArtifact, { id }, options),
     },
     policy: { check: (question, options) => call(checkPolicy, question, options) },
+    approvals: {
+      list: (filters = {}, options) => call(listApprovals, filters, options),
+      get: (id, options) => call(getApproval, { id }, options),
+      answer: ({ id, digest }, option, { secret, comment, ...options } = {}) =>
+        call(
+          answerApproval,
+          { id, digest, option, ...(secret !== undefined && { secret }), ...(comment !== undefined && { comment }) },
+          options,
+        ),
+      revoke: (id, options) => call(revokeApproval, { id }, options),
+      setSecret: (secret, options) => call(setHumanSecret, secret, options),
+    },
+    grants: {
+      list: (filters = {}, options) => call(listGrants, filters, options),
+      revoke: (id, options) => call(revokeGrant, { id }, options),
+    },
     audit: {
       list: (filters = {}, options) => call(listAudit, filters, options),
       get: (id, options) => call(getAudit, { id }, options),

@@ -35,6 +35,10 @@ export const DecideRequest = z.strictObject({
   token: z.string().max(4096).optional(),
   /** Without it, or without a digest, nobody is asked: what would need a person's yes is denied and says so. */
   ask: AskRequest.optional(),
+  /** What is to be done later in the owner's name, about the same resource: judged beside it, neither asked nor recorded. */
+  ahead: z
+    .strictObject({ action: z.enum(actions), context: DecisionContext, labels: z.record(z.string(), z.string()) })
+    .optional(),
 });
 export type DecideRequest = z.infer<typeof DecideRequest>;
 
@@ -49,6 +53,8 @@ export const DecideReply = z.strictObject({
   approval_id: ApprovalId.nullable(),
   /** On a denial: whether the caller may at least see the resource (403) or not (404). */
   visible: z.boolean(),
+  /** Of `ahead`, where this is allowed: whether policies allow it as it is. */
+  ahead: z.boolean().optional(),
   /** For collections: of everybody, or only what the caller owns. */
   scope: z.enum(["all", "own"]),
 });

@@ -3,7 +3,6 @@ import { createHash } from "node:crypto";
 import { type Bus, type Entry, handler, operationPreview } from "@aether/bus";
 import {
   createId,
-  type DecisionContext,
   getJob,
   isTerminal,
   type JobSpec,
@@ -15,21 +14,22 @@ import {
   type QuotaLimits,
   type QuotaName,
   readLogs,
-  requireBytes,
   requireDurationMs,
   stopJob,
   submitJob,
 } from "@aether/contracts";
 import { attachAgent } from "./agent-handlers.ts";
 import type { Agents } from "./agents.ts";
+import type { Approvals } from "./approvals.ts";
 import type { HolderBook } from "./holders.ts";
 import type { JobIndex } from "./index-view.ts";
 import { resolveInputs } from "./inputs.ts";
-import { accept, requestEnd, type StoredJob, toPublic } from "./job.ts";
+import { accept, holdBack, requestEnd, type StoredJob, toPublic } from "./job.ts";
 import type { Leases } from "./leases.ts";
 import type { JobLogs } from "./logs.ts";
 import type { Quotas } from "./quotas.ts";
 import { nameSecrets, resolveSecrets } from "./secrets.ts";
+import { decideStart, decisionContext, startDigest } from "./start.ts";
 import type { Store } from "./store.ts";
 import type { Waiters } from "./waiters.ts";
 
@@ -42,6 +42,7 @@ export interface HandlerParts {
   index: JobIndex;
   leases: Leases;
   logs: JobLogs;
+  approvals: Pick<Approvals, "recheck">;
   waiters: Waiters;
   clock: { now(): Date };
   /** Throws `storage-full` while the store is below its floor of free space. */
@@ -54,13 +55,21 @@ export interface HandlerParts {
 export const logKey = (id: string) => `log:${id}`;
 
 export function jobHandlers(parts: HandlerParts) {
-  const { bus, store, index, leases, logs, waiters, clock } = parts;
+  const { bus, store, index, leases, logs, approvals, waiters, clock } = parts;
 
   const load = async ({ id }: { id: string }) => {
     const entry = await store.get(id);
     return entry && { resource: { id, owner: entry.value.owner, labels: entry.value.spec.labels }, value: entry };
   };
   const jobId = ({ id }: { id: string }) => id;
+
+  /** What will not be allowed to start as it is: it is refused, or waits for a person's yes. */
+  async function lookAhead(job: StoredJob): Promise<StoredJob> {
+    const { outcome, approval_id, decision_id: id, reason, policies } = await decideStart(parts, job, "ask");
+    if (outcome === "allow") return job;
+    if (outcome === "ask" && approval_id) return holdBack(job, { approvalId: approval_id, reason });
+    throw new ProblemError("policy-denied", { detail: reason, decision: { id, outcome, reason, policies } });
+  }
 
   async function requestTheEnd(known: Entry<StoredJob>, how: "stop" | "kill", graceMs: number | null) {
     const entry = await store.change(known.value.id, (job, at) => requestEnd(job, how, graceMs, at), known);
@@ -83,8 +92,11 @@ export function jobHandlers(parts: HandlerParts) {
     return current;
   }
 
-  /** Stores a job in a place that was taken for it before; a repeated submit finds the one that is there. */
-  async function keep(job: StoredJob): Promise<Entry<StoredJob>> {
+  /**
+   * Stores a job in a place that was taken for it before, and asks a person where policy wants that; a repeated submit finds
+   * the job that is there.
+   */
+  async function keep(job: StoredJob, maySurelyStart: boolean): Promise<Entry<StoredJob>> {
     const refusal = await parts.holders.take(job);
     if (refusal) {
       const made = await store.get(job.id);
@@ -92,19 +104,31 @@ export function jobHandlers(parts: HandlerParts) {
       parts.onRefused(refusal.quota);
       throw new ProblemError("too-many-requests", { detail: `quota ${refusal.quota}: ${refusal.detail}` });
     }
-    const entry = await store.create(job).catch(async (error: unknown) => {
+    const giveBack = () => parts.holders.repair(job.owner, job.id, null);
+    const checked = maySurelyStart
+      ? job
+      : await lookAhead(job).catch(async (error: unknown) => {
+          await giveBack();
+          throw error;
+        });
+    const entry = await store.create(checked).catch(async (error: unknown) => {
       // With any other failure the job may be there all the same: then its place is, too, or goes with time.
-      if (error instanceof ProblemError && error.slug === "storage-full")
-        await parts.holders.repair(job.owner, job.id, null);
+      if (error instanceof ProblemError && error.slug === "storage-full") await giveBack();
       throw error;
     });
-    if (entry.value !== job) parts.holders.follow(entry.value);
+    if (entry.value !== checked) parts.holders.follow(entry.value);
     return entry;
   }
 
   return [
     handler(submitJob, {
       context: decisionContext,
+      ahead(spec, principal) {
+        if (spec.attach) return undefined; // its limits are the agent's, which are not read yet
+        const quota = parts.quotas.limitsOf(principalName(principal));
+        const context = { ...decisionContext(withDefaults(spec, leases, quota)), attempt: 1 };
+        return { action: "start_job", context, labels: spec.labels };
+      },
       digest: specDigest,
       preview: (spec) => operationPreview(submitJob, { ...spec, env: Object.keys(spec.env) }),
       jobId: (_request, call) => call.createdId,
@@ -120,8 +144,9 @@ export function jobHandlers(parts: HandlerParts) {
           {
             id: call.createdId ?? createId("job"),
             owner,
+            submitterUid: call.principal.uid ?? null,
             spec: filled,
-            digest: specDigest(filled),
+            digest: startDigest(filled, { inputs, secrets }),
             intentId: spec.intent_id ?? call.intentId,
             traceparent: call.traceparent,
             inputs,
@@ -130,8 +155,8 @@ export function jobHandlers(parts: HandlerParts) {
           },
           clock.now(),
         );
-        const entry = await keep(job);
-        return toPublic(entry.value, entry.revision);
+        const { value, revision } = await approvals.recheck(await keep(job, call.decision?.ahead ?? false));
+        return toPublic(value, revision);
       },
     }),
     handler(getJob, {
@@ -218,21 +243,7 @@ function settled(step: number): Promise<null> {
   return new Promise((resolve) => setTimeout(resolve, step, null));
 }
 
-/** Facts about a spec that policies may look at. */
-export function decisionContext(spec: JobSpec): DecisionContext {
-  return {
-    timeout_ms: requireDurationMs(spec.timeout),
-    cpus_milli: Math.round((spec.resources.cpus ?? 0) * 1000),
-    memory_bytes: requireBytes(spec.resources.memory ?? 0),
-    disk_bytes: requireBytes(spec.resources.disk),
-    pids: spec.resources.pids,
-    pool: spec.pool,
-    priority: spec.priority,
-    network: spec.network.mode,
-  };
-}
-
-/** SHA-256 of exactly what will run. */
+/** SHA-256 of what was asked for. */
 function specDigest(spec: JobSpec): string {
   return `sha256:${createHash("sha256").update(JSON.stringify(spec)).digest("hex")}`;
 }

@@ -5,6 +5,7 @@ import { watchSpace } from "@aether/service";
 import { createRegistry, type Logger } from "@aether/telemetry";
 import { agentHandlers, agentsKey } from "./agent-handlers.ts";
 import { openAgents } from "./agents.ts";
+import { followApprovals } from "./approvals.ts";
 import type { JobsConfig } from "./config.ts";
 import { jobHandlers, logKey } from "./handlers.ts";
 import { createHolderCheck } from "./holder-check.ts";
@@ -62,7 +63,8 @@ export async function startJobs(
     if (before) holders.follow(job);
   });
   const holderCheck = createHolderCheck({ store, index, holders, clock }, config.AETHER_JOBS_PLACE_WITHOUT_JOB_MS);
-  const reconciled = { store, index, leases, logs, holderCheck, clock, log };
+  const approvals = stack.use(await followApprovals({ bus, store, index }));
+  const reconciled = { store, index, leases, logs, holderCheck, approvals, clock, log };
   stack.use(startReconciler(reconciled, config.AETHER_JOBS_RECONCILE_MS));
   const health = handler(healthOperation("jobs"), {
     handle: async () => {
@@ -81,14 +83,14 @@ export async function startJobs(
       metrics,
       handlers: [
         ...jobHandlers({
-          ...{ bus, store, agents, holders, quotas, index, leases, logs, waiters, clock },
+          ...{ bus, store, agents, holders, quotas, index, leases, logs, approvals, waiters, clock },
           requireSpace: space.require,
           onRefused: measures.refused,
         }),
         ...quotaHandlers({ bus, quotas, holders, waiters }),
         ...workerHandlers({
           bus,
-          ...{ store, agents, holders, index, leases, logs, waiters, clock },
+          ...{ store, agents, holders, index, leases, logs, approvals, waiters, clock },
           logMaxBytes: config.AETHER_JOBS_LOG_MAX_BYTES,
           onLogged: measures.logged,
         }),

@@ -1,8 +1,9 @@
-// The loop that moves what nobody else will: queue timeouts, jobs whose worker is gone, what is kept too long. Every step is
-// one compare-and-set that does nothing when it has been made already, so any number of instances may run it at once and it
-// may stop anywhere.
+// The loop that moves what nobody else will: queue timeouts, jobs whose worker is gone, answers that nobody heard, what is kept
+// too long. Every step is one compare-and-set that does nothing when it has been made already, so any number of instances may
+// run it at once and it may stop anywhere.
 import { type JobState, limits } from "@aether/contracts";
 import type { Logger } from "@aether/telemetry";
+import type { Approvals } from "./approvals.ts";
 import type { HolderCheck } from "./holder-check.ts";
 import type { Held, JobIndex } from "./index-view.ts";
 import { expire, lose, type StoredJob } from "./job.ts";
@@ -13,7 +14,7 @@ import type { Store } from "./store.ts";
 const batch = 200;
 /** Every so many looks: these compare all there is. */
 const holderLooks = 5;
-const forgetLooks = 60;
+const thoroughLooks = 60;
 
 export interface Reconciler extends AsyncDisposable {
   /** Looks once, now. */
@@ -27,6 +28,7 @@ export interface ReconcilerParts {
   logs: JobLogs;
   /** Who holds what, held against the jobs. */
   holderCheck: HolderCheck;
+  approvals: Pick<Approvals, "look">;
   clock: { now(): Date; random(): number };
   log: Logger;
 }
@@ -62,7 +64,9 @@ async function lookOnce(parts: ReconcilerParts, look: number): Promise<void> {
       await loseAttempt(parts, held, "worker_lost");
   }
   if (look % holderLooks === 0) await parts.holderCheck.look();
-  if (look % forgetLooks === 0) await forget(parts, now);
+  if (look % thoroughLooks !== 0) return;
+  await parts.approvals.look();
+  await forget(parts, now);
 }
 
 /**

@@ -1,32 +1,42 @@
 // What workers ask of jobs: claim, renew, report, log. The worker's host is its subject's; everything else it says is held
 // against the record: the incarnation, the attempt, the attempt's secret, and the table of transitions.
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
-import { type Bus, type Call, type Entry, handler, request } from "@aether/bus";
+import { type Bus, type Call, type Entry, handler } from "@aether/bus";
 import {
   type AttemptEvent,
   appendLog,
   type Claim,
   checkAttempt,
   claimJobs,
-  createId,
   type DecideReply,
-  decide,
   limits,
   ProblemError,
   type Reply,
   renewWorker,
   reportAttempt,
 } from "@aether/contracts";
-import { type Agents, principalOfOwner } from "./agents.ts";
-import { decisionContext } from "./handlers.ts";
+import type { Agents } from "./agents.ts";
+import type { Approvals } from "./approvals.ts";
 import { settlePlace } from "./holder-check.ts";
 import type { HolderBook } from "./holders.ts";
 import type { Held, JobIndex } from "./index-view.ts";
-import { type At, claim, denyStart, finish, markUnkillable, refuse, run, type StoredJob, timeOut } from "./job.ts";
+import {
+  type At,
+  awaitApproval,
+  claim,
+  denyStart,
+  finish,
+  markUnkillable,
+  refuse,
+  run,
+  type StoredJob,
+  timeOut,
+} from "./job.ts";
 import type { Leases } from "./leases.ts";
 import { isConsistent, type JobLogs } from "./logs.ts";
 import { type Free, pick } from "./placement.ts";
 import { loseAttempt } from "./reconciler.ts";
+import { decideStart } from "./start.ts";
 import type { Store } from "./store.ts";
 import type { Waiters } from "./waiters.ts";
 
@@ -38,6 +48,7 @@ export interface WorkerHandlerParts {
   index: JobIndex;
   leases: Leases;
   logs: JobLogs;
+  approvals: Pick<Approvals, "recheck">;
   waiters: Waiters;
   clock: { now(): Date; monotonicMs(): number; random(): number };
   logMaxBytes: number;
@@ -66,9 +77,9 @@ export function workerHandlers(parts: WorkerHandlerParts) {
       await store.change(id, (job, at) => denyStart(job, `the agent ${attach.agent} was removed`, at), entry);
       return null;
     }
-    const decision = await decideStart(entry.value);
+    const decision = await decideStart(parts, entry.value, "consume");
     if (decision.outcome !== "allow") {
-      await store.change(id, (job, at) => denyStart(job, decision.reason, at), entry);
+      await keepFromStarting(entry, decision);
       return null;
     }
     if (!(await holders.start(entry.value))) {
@@ -106,24 +117,19 @@ export function workerHandlers(parts: WorkerHandlerParts) {
     };
   }
 
-  async function decideStart(job: StoredJob): Promise<DecideReply> {
-    const { reply } = await request(
-      bus,
-      decide,
-      {
-        principal: await principalOfOwner(agents, job.owner),
-        action: "start_job",
-        resource: { type: "Job", id: job.id, owner: job.owner, labels: job.spec.labels },
-        context: { ...decisionContext(job.spec), attempt: job.attempt + 1 },
-        record: "before",
-        request_id: createId("req"),
-        intent_id: job.intent_id,
-        job_id: job.id,
-        digest: job.digest,
-      },
-      { envelope: { request_id: createId("req"), ...(job.traceparent && { traceparent: job.traceparent }) } },
-    );
-    return reply;
+  /**
+   * Policy does not let it start now: it is denied, or waits until a person has said yes. Where a person has taken a yes back,
+   * nobody is asked a second time.
+   */
+  async function keepFromStarting(
+    entry: Entry<StoredJob>,
+    { outcome, approval_id, reason }: DecideReply,
+  ): Promise<void> {
+    const waits = outcome === "ask" && approval_id !== null ? { approvalId: approval_id, reason } : null;
+    const now = waits ? await parts.approvals.recheck(entry) : entry;
+    const apply = (job: StoredJob, at: At) => (waits ? awaitApproval(job, waits, at) : denyStart(job, reason, at));
+    const changed = await store.change(entry.value.id, apply, now);
+    if (changed && waits) await parts.approvals.recheck(changed);
   }
 
   async function claimSome(

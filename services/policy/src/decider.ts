@@ -8,6 +8,7 @@ import {
   operations,
   ProblemError,
   principalName,
+  principalOf,
   type ResourceType,
   reservedActions,
   services,
@@ -16,6 +17,8 @@ import type { Asking, Outcome } from "./asking.ts";
 import type { AuditLog } from "./audit-log.ts";
 import type { Engine, Question, Verdict } from "./engine.ts";
 import { type Tally, toDecision } from "./tally.ts";
+
+type Ahead = NonNullable<DecideRequest["ahead"]>;
 
 export interface Decider {
   /** Decides and records; `via` is the bus caller that asks. */
@@ -99,6 +102,10 @@ export function createDecider(parts: {
       if (looksAhead && !foreseen.has(request.action)) {
         throw new ProblemError("invalid-request", { detail: `${request.action} is decided when it is done` });
       }
+      const { ahead } = request;
+      if (ahead && !foreseen.has(ahead.action)) {
+        throw new ProblemError("invalid-request", { detail: `${ahead.action} is not foreseen` });
+      }
       const { policyVersion, ...verdict } = judge(request);
       const settled = await settle(request, verdict);
       const { outcome, reason, policies, approval } = settled;
@@ -106,6 +113,7 @@ export function createDecider(parts: {
       const answer = (decisionId: string | null): DecideReply => ({
         ...{ outcome, decision_id: decisionId, reason, policies, policy_version: policyVersion, approval_id: approval },
         visible: outcome === "allow" || isVisible(engine, request),
+        ...(ahead && outcome === "allow" && { ahead: isAllowedLater(engine, request, ahead) }),
         scope: mayReadAll(engine, request) ? "all" : "own",
       });
       if (outcome !== "allow") return answer(await tally.recordDenial(decided));
@@ -131,6 +139,12 @@ function judgeList(engine: Engine, question: Question): Verdict {
 
 function mayReadAll(engine: Engine, question: Question): boolean {
   return judgeRead(engine, question, somebodyElse)?.outcome === "allow";
+}
+
+/** Whether policies allow what is to come as it is, in the name of the owner and with the rights that he has while he is away. */
+function isAllowedLater(engine: Engine, { principal, resource }: DecideRequest, { labels, ...act }: Ahead): boolean {
+  const later = { ...principal, ...principalOf(principalName(principal)) };
+  return engine.judge({ principal: later, resource: { ...resource, labels }, ...act }).outcome === "allow";
 }
 
 /** Whether a caller who may not do this may know that the thing is there. */

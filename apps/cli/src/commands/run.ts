@@ -16,7 +16,7 @@ import { createLogWriter } from "../log-writer.ts";
 import { isAway, isBroken, retryWhileAway } from "../patience.ts";
 import { createProgress, type Progress } from "../progress.ts";
 import { readStdin } from "../read-stdin.ts";
-import { printJson, printJsonLine, printJsonLines, type Terminal } from "../terminal.ts";
+import { type Output, printJson, printJsonLine, printJsonLines, type Terminal } from "../terminal.ts";
 import { visible } from "../text.ts";
 
 const submitAgainForMs = 15_000;
@@ -81,6 +81,7 @@ export async function runJob(
   progress.say("submitting");
   const job = await submit(client, spec);
   progress.clear();
+  if (!json) sayWhatItWaitsFor(terminal.err, job);
   if (values.detach) {
     if (json) printJson(terminal.out, job);
     else terminal.out.line(job.id);
@@ -102,6 +103,13 @@ async function submit(client: Client, spec: JobSpecInput): Promise<Job> {
     if (!isBroken(error) && !(error instanceof ProblemError && error.slug === "outcome-unknown")) throw error;
   }
   return retryWhileAway(send, submitAgainForMs);
+}
+
+/** A job that waits for a person waits for ever, as far as this one can see, unless he is told whom to ask. */
+function sayWhatItWaitsFor(err: Output, { id, state, message, approval_id }: Job): void {
+  if (state !== "awaiting_approval") return;
+  err.line(`aether: ${id} waits for a person: ${visible(message ?? "policy asks")}`);
+  err.line(`  ${err.paint("dim", "→")} an operator, or whom you work for: aether approvals answer ${approval_id}`);
 }
 
 interface Following {
