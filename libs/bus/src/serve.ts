@@ -46,6 +46,8 @@ export interface Call<L = unknown> {
   requestId: string;
   intentId: string | null;
   traceparent: string | undefined;
+  /** The capability token that the caller came with; whoever asks policy on his behalf passes it on. */
+  token: string | undefined;
   /** Bytes behind the request, for operations that carry them. */
   bytes: Uint8Array;
   /** The id of what the operation makes, where it makes something; the same again for a retry with its Idempotency-Key. */
@@ -276,12 +278,16 @@ async function act(
     throw error;
   });
   if (claimed?.answer != null) return { reply: claimed.answer, bytes: undefined };
+  if (claimed && operation.replay === "never" && !claimed.isNew) {
+    throw new ProblemError("idempotency-conflict", { detail: "its answer is a secret, which is not given again" });
+  }
   const call: Call = {
     principal,
     caller,
     requestId: envelope.request_id,
     intentId,
     traceparent: envelope.traceparent,
+    token: envelope.token,
     bytes,
     createdId,
     loaded: loaded?.value,
@@ -292,9 +298,12 @@ async function act(
       return served.bus.log.child({ request_id: envelope.request_id, operation: operation.name });
     },
   };
-  const result: unknown = await implementation.handle(request, call);
+  const result: unknown = await implementation.handle(request, call).catch(async (error: unknown) => {
+    if (operation.replay === "never") await claimed?.release(); // nobody has the answer that is not given twice
+    throw error;
+  });
   if (operation.bytes === "reply") return result as { reply: unknown; bytes: Bytes };
-  if (operation.replay !== "again") await claimed?.keep(result);
+  if (operation.replay === undefined) await claimed?.keep(result);
   return { reply: result, bytes: undefined };
 }
 
@@ -354,6 +363,7 @@ async function authorise(
       action: access.action,
       resource: resourceOf(access, asked),
       context: implementation.context?.(asked.request) ?? {},
+      ...(asked.envelope.token !== undefined && { token: asked.envelope.token }),
       record: access.record,
       request_id: asked.envelope.request_id,
       intent_id: asked.intentId,
@@ -382,7 +392,7 @@ async function askPolicy(
     envelope: { request_id: input.request_id, ...(traceparent !== undefined && { traceparent }) },
     timeoutMs: limits.decideDeadlineMs,
   }).catch((error: unknown) => {
-    if (error instanceof ProblemError && error.slug === "audit-unavailable") throw error;
+    if (error instanceof ProblemError && ["audit-unavailable", "token-refused"].includes(error.slug)) throw error;
     throw new ProblemError(
       "unavailable",
       { detail: "policy does not answer, so nothing was done", retry_after_ms: 1000 },

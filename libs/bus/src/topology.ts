@@ -47,7 +47,9 @@ export const streams: readonly StreamSpec[] = [
     kind: "log",
   },
   { name: "KV_artifacts", account: "CORE", subjects: ["$KV.artifacts.>"], maxBytesShare: 0.05, kind: "bucket" },
-  { name: "ARTIFACTS", account: "CORE", subjects: [`${objectSubject}.*`], maxBytesShare: 0.35, kind: "objects" },
+  { name: "ARTIFACTS", account: "CORE", subjects: [`${objectSubject}.*`], maxBytesShare: 0.33, kind: "objects" },
+  { name: "KV_approvals", account: "CORE", subjects: ["$KV.approvals.>"], maxBytesShare: 0.01, kind: "bucket" },
+  { name: "KV_grants", account: "CORE", subjects: ["$KV.grants.>"], maxBytesShare: 0.01, kind: "bucket" },
   { name: "MEMORY", account: "CORE", subjects: ["aether.memory.v0.*.*"], maxBytesShare: 0.05, kind: "memory" },
   {
     name: "EVENTS",
@@ -152,7 +154,11 @@ const artifacts: UserSpec = {
 const policy: UserSpec = {
   name: "policy",
   account: "CORE",
-  publish: reads("KV_jobs"),
+  publish: [
+    ...reads("KV_jobs"),
+    ...["grants", "idempotency"].map((bucket) => `$KV.${bucket}.>`),
+    ...["KV_grants", "KV_idempotency"].flatMap(reads),
+  ],
   subscribe: [inbox("policy"), ...serves("policy")],
   responds: true,
 };

@@ -4,6 +4,7 @@ import {
   addEntry,
   type CloudEvent,
   checkPolicy,
+  createToken,
   deleteArtifact,
   type EventInput,
   emitEvent,
@@ -12,6 +13,7 @@ import {
   getArtifact,
   getEntry,
   getJob,
+  getToken,
   Health,
   type Job,
   type JobList,
@@ -22,13 +24,16 @@ import {
   listAudit,
   listEntries,
   listJobs,
+  listTokens,
   Metrics,
   type Operation,
   type Reply,
   registerArtifact,
+  revokeToken,
   searchMemory,
   stopJob,
   submitJob,
+  type Token,
   Version,
   verifyAudit,
 } from "@aether/contracts";
@@ -82,6 +87,14 @@ export interface Client {
   };
   readonly policy: {
     check(question: Input<typeof checkPolicy>, options?: CallOptions): Promise<Reply<typeof checkPolicy>>;
+  };
+  readonly tokens: {
+    /** The answer holds the token; it is not given again. */
+    create(wanted: Input<typeof createToken>, options?: CallOptions): Promise<Reply<typeof createToken>>;
+    get(id: string, options?: CallOptions): Promise<Token>;
+    list(page?: Input<typeof listTokens>, options?: CallOptions): Promise<Reply<typeof listTokens>>;
+    /** With everything that was made with it. */
+    revoke(id: string, options?: CallOptions): Promise<Token>;
   };
   readonly audit: {
     list(filters?: Input<typeof listAudit>, options?: CallOptions): Promise<Reply<typeof listAudit>>;
@@ -137,6 +150,12 @@ export function createClient(transport: Transport): Client {
       delete: (id, options) => call(deleteArtifact, { id }, options),
     },
     policy: { check: (question, options) => call(checkPolicy, question, options) },
+    tokens: {
+      create: (wanted, options) => call(createToken, wanted, options),
+      get: (id, options) => call(getToken, { id }, options),
+      list: (page = {}, options) => call(listTokens, page, options),
+      revoke: (id, options) => call(revokeToken, { id }, options),
+    },
     audit: {
       list: (filters = {}, options) => call(listAudit, filters, options),
       verify: (options) => call(verifyAudit, {}, options),

@@ -23,11 +23,16 @@ export const actions = [
   "emit_event",
   "read_events",
   "read_metrics",
+  "create_token",
+  "read_token",
+  "list_tokens",
+  "revoke_token",
 ] as const;
 export type Action = (typeof actions)[number];
 
 export const resourceTypes = [
   ...["Job", "Jobs", "Artifact", "Artifacts", "Memory", "MemoryEntry", "Events", "Metrics", "Policy", "Audit"],
+  ...["Token", "Tokens"],
 ] as const;
 export type ResourceType = (typeof resourceTypes)[number];
 

@@ -2,11 +2,14 @@
 // settled by the subject, not by this text: only an envelope on a `gateway` subject may name a principal.
 import { z } from "zod";
 import { IntentId, RequestId } from "./ids.ts";
+import { limits } from "./limits.ts";
 
 export const Principal = z.strictObject({
   type: z.enum(["User", "Agent", "Job", "Worker", "Service"]),
   id: z.string().min(1).max(200),
-  roles: z.array(z.enum(["operator", "member"])).max(8),
+  roles: z.array(z.enum(["operator", "member", "agent"])).max(8),
+  /** Of an agent: whom it works for, as `user:1000`. */
+  owner: z.string().max(200).optional(),
   uid: z.int().optional(),
   gid: z.int().optional(),
   pid: z.int().optional(),
@@ -14,6 +17,11 @@ export const Principal = z.strictObject({
   groups: z.array(z.int()).max(256).optional(),
 });
 export type Principal = z.infer<typeof Principal>;
+
+/** A principal by its name: `user:1000`, `agent:aurora`. */
+export const PrincipalName = z
+  .string()
+  .regex(/^(user|agent|service):[^\s:]{1,190}$/, 'must be a name such as "user:1000" or "agent:aurora"');
 
 export const Envelope = z.strictObject({
   principal: Principal.optional(),
@@ -27,6 +35,8 @@ export const Envelope = z.strictObject({
     .string()
     .regex(/^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/)
     .optional(),
+  /** The capability token that the caller came with, as it came: policy verifies it, nobody keeps or logs it. */
+  token: z.string().max(limits.tokenChars).optional(),
   /** What is left of the deadline when it is sent, milliseconds: no wall clocks are compared. */
   timeout_ms: z.int().positive(),
 });
@@ -37,7 +47,8 @@ export function principalOf(owner: string): Principal {
   const [type, ...rest] = owner.split(":");
   const id = rest.join(":");
   if (type === "service") return { type: "Service", id, roles: [] };
-  return { type: type === "agent" ? "Agent" : "User", id, roles: ["member"] };
+  if (type === "agent") return { type: "Agent", id, roles: ["agent"] };
+  return { type: "User", id, roles: ["member"] };
 }
 
 /** How owners and actors are written in records: `user:1000`, `worker:host-a`. */

@@ -26,7 +26,7 @@ export {
   type Request,
   subjectOf,
 } from "./define.ts";
-export { Envelope, Principal, principalName, principalOf } from "./envelope.ts";
+export { Envelope, Principal, PrincipalName, principalName, principalOf } from "./envelope.ts";
 export {
   CloudEvent,
   EventFrame,
@@ -38,7 +38,7 @@ export {
   readEvents,
 } from "./events.ts";
 export { type Example, examples, problemExample } from "./examples.ts";
-export { ApprovalId, ArtifactId, AuditId, createId, EntryId, IntentId, JobId, RequestId } from "./ids.ts";
+export { ApprovalId, ArtifactId, AuditId, createId, EntryId, IntentId, JobId, RequestId, TokenId } from "./ids.ts";
 export { checkAttempt, describeArtifact, giveOutput, takeInput } from "./job-artifacts.ts";
 export {
   getJob,
@@ -115,6 +115,15 @@ export {
   systemRoutes,
   Version,
 } from "./system.ts";
+export {
+  Capability,
+  createToken,
+  getToken,
+  listTokens,
+  revokeToken,
+  Token,
+  TokenBinding,
+} from "./tokens.ts";
 export { formatDuration, parseDurationMs, parseSizeBytes, requireBytes, requireDurationMs, toBytes } from "./units.ts";
 export {
   AttemptEvent,

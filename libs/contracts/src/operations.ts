@@ -19,6 +19,7 @@ import { addEntry, forgetEntry, getEntry, listEntries, searchMemory } from "./me
 import { lendArtifact } from "./memory-artifacts.ts";
 import { checkPolicy, decide, listAudit, verifyAudit } from "./policy.ts";
 import { healthOperation, metricsOperation } from "./system.ts";
+import { createToken, getToken, listTokens, revokeToken } from "./tokens.ts";
 import { appendLog, claimJobs, renewWorker, reportAttempt } from "./worker.ts";
 
 export const services = {
@@ -55,7 +56,18 @@ export const services = {
     healthOperation("artifacts"),
     metricsOperation("artifacts"),
   ],
-  policy: [decide, checkPolicy, listAudit, verifyAudit, healthOperation("policy"), metricsOperation("policy")],
+  policy: [
+    decide,
+    checkPolicy,
+    createToken,
+    listTokens,
+    getToken,
+    revokeToken,
+    listAudit,
+    verifyAudit,
+    healthOperation("policy"),
+    metricsOperation("policy"),
+  ],
   memory: [
     addEntry,
     getEntry,

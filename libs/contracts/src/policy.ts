@@ -3,7 +3,7 @@ import { z } from "zod";
 import { actions, resourceTypes } from "./actions.ts";
 import { defineOperation } from "./define.ts";
 import { Principal } from "./envelope.ts";
-import { AuditId, IntentId, JobId } from "./ids.ts";
+import { AuditId, IntentId, JobId, TokenId } from "./ids.ts";
 import { limits } from "./limits.ts";
 
 export const Resource = z.strictObject({
@@ -23,6 +23,8 @@ export const DecideRequest = z.strictObject({
   action: z.enum(actions),
   resource: Resource,
   context: DecisionContext,
+  /** The capability token that the caller came with: it narrows what the answer may allow. */
+  token: z.string().max(limits.tokenChars).optional(),
   record: z.enum(["before", "summary"]),
   request_id: z.string(),
   intent_id: IntentId.nullable(),
@@ -51,7 +53,7 @@ export const decide = defineOperation({
   summary: "Decide on an action and record the decision",
   request: DecideRequest,
   reply: DecideReply,
-  problems: ["audit-unavailable"],
+  problems: ["audit-unavailable", "token-refused"],
   access: { exempt: "decide", reason: "it is the decision itself" },
   callers: ["jobs", "artifacts", "policy", "memory", "events"],
   retry: "with-key",
@@ -129,6 +131,7 @@ export const AuditRecord = z.object({
       reason: z.string(),
       policies: z.array(z.string()),
       policy_version: z.string(),
+      token: TokenId.optional().describe("The capability token that the caller came with, where he did"),
     })
     .nullable(),
   provenance: z.object({

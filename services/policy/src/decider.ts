@@ -13,15 +13,22 @@ import {
   services,
 } from "@aether/contracts";
 import type { AuditLog } from "./audit-log.ts";
+import { covers } from "./capabilities.ts";
 import type { Engine, Question, Verdict } from "./engine.ts";
 import { type Tally, toDecision } from "./tally.ts";
+import type { Bearer, Tokens } from "./tokens.ts";
 
 export interface Decider {
   /** Decides and records; `via` is the bus caller that asks. */
   decide(request: DecideRequest, via: string): Promise<DecideReply>;
-  /** What the answer would be; nothing is recorded. */
-  judge(question: Question): Verdict & { outcome: DecideReply["outcome"]; policyVersion: string };
+  /** What the answer would be, to the bearer of a token where there is one; nothing is recorded. */
+  judge(
+    question: Question,
+    bearer?: Bearer | null,
+  ): Verdict & { outcome: DecideReply["outcome"]; policyVersion: string };
 }
+
+type Judges = Pick<Engine, "judge">;
 
 const noneYet = "a person would have to approve it, and nobody can be asked yet";
 /** What shows many things: the action and the type by which reading one of them is judged. */
@@ -31,6 +38,7 @@ const lists: Partial<Record<Action, { action: Action; type: ResourceType }>> = {
   memory_list: { action: "memory_read", type: "MemoryEntry" },
   memory_search: { action: "memory_read", type: "MemoryEntry" },
   read_events: { action: "read_events", type: "Events" },
+  list_tokens: { action: "read_token", type: "Token" },
 };
 /** Nobody's: what a principal may read of this, they may read of everybody. */
 const somebodyElse = "somebody:else";
@@ -48,9 +56,10 @@ const reads: Partial<Record<ResourceType, Action>> = {
   Job: "read_job",
   Artifact: "read_artifact",
   MemoryEntry: "memory_read",
+  Token: "read_token",
 };
 /** Actions that make what they are about: there is nothing yet to be hidden. */
-const makers: ReadonlySet<Action> = new Set(["submit_job", "put_artifact", "memory_write"]);
+const makers: ReadonlySet<Action> = new Set(["submit_job", "put_artifact", "memory_write", "create_token"]);
 /** Actions of status reads only, which may be counted instead of written one by one. */
 const countable = new Set(
   actions.filter((action) => {
@@ -61,12 +70,14 @@ const countable = new Set(
 
 export function createDecider(parts: {
   engine: Engine;
+  tokens: Pick<Tokens, "verify">;
   tally: Pick<Tally, "countRead" | "recordDenial">;
   log: Pick<AuditLog, "append">;
 }): Decider {
-  const { engine, tally, log } = parts;
-  const judge: Decider["judge"] = (question) => {
-    const verdict = lists[question.action] ? judgeList(engine, question) : engine.judge(question);
+  const { engine, tokens, tally, log } = parts;
+  const judge: Decider["judge"] = (question, bearer = null) => {
+    const narrowed = narrow(engine, bearer);
+    const verdict = lists[question.action] ? judgeList(narrowed, question) : narrowed.judge(question);
     const policyVersion = engine.version;
     if (verdict.outcome !== "ask") return { ...verdict, outcome: verdict.outcome, policyVersion };
     return { ...verdict, outcome: "deny", reason: `${verdict.reason}: ${noneYet}`, policyVersion };
@@ -77,12 +88,17 @@ export function createDecider(parts: {
       if (!askable[via]?.has(request.action)) {
         throw new ProblemError("invalid-request", { detail: `${via} may not ask about ${request.action}` });
       }
-      const { outcome, reason, policies, policyVersion } = judge(request);
-      const decided = { request, via, decision: { outcome, reason, policies, policy_version: policyVersion } };
+      const bearer = await tokens.verify(request.token, request.principal).catch(async (error: unknown) => {
+        await tally.recordDenial({ request, via, decision: refusalOf(error, engine.version) });
+        throw error;
+      });
+      const { outcome, reason, policies, policyVersion } = judge(request, bearer);
+      const decision = { outcome, reason, policies, policy_version: policyVersion };
+      const decided = { request, via, decision: { ...decision, ...(bearer && { token: bearer.id }) } };
       const answer = (decisionId: string | null): DecideReply => ({
         ...{ outcome, decision_id: decisionId, reason, policies, policy_version: policyVersion },
         visible: outcome === "allow" || isVisible(engine, request),
-        scope: mayReadAll(engine, request) ? "all" : "own",
+        scope: mayReadAll(narrow(engine, bearer), request) ? "all" : "own",
       });
       if (outcome === "deny") return answer(await tally.recordDenial(decided));
       if (request.record === "summary" && countable.has(request.action)) {
@@ -96,26 +112,50 @@ export function createDecider(parts: {
   };
 }
 
+/** Policies as the bearer of a token meets them: what it does not cover is denied, whatever they say. */
+function narrow(engine: Judges, bearer: Bearer | null): Judges {
+  if (!bearer) return engine;
+  return {
+    judge(question) {
+      const { action, resource } = question;
+      const verdict = engine.judge(question);
+      const covered = covers(bearer.capabilities, { action, id: resource.id ?? "*", owner: resource.owner });
+      if (verdict.outcome === "deny" || covered) return verdict;
+      return { outcome: "deny", reason: `the token ${bearer.id} does not allow ${action} here`, policies: [] };
+    },
+  };
+}
+
+function refusalOf(error: unknown, policyVersion: string): Parameters<Tally["recordDenial"]>[0]["decision"] {
+  const why = error instanceof ProblemError ? error.message : "it could not be verified";
+  return {
+    outcome: "deny",
+    reason: `the capability token does not count: ${why}`,
+    policies: [],
+    policy_version: policyVersion,
+  };
+}
+
 /** A list is of what may be read: of everybody's, else of one's own, else there is none. */
-function judgeList(engine: Engine, question: Question): Verdict {
+function judgeList(engine: Judges, question: Question): Verdict {
   const verdict = engine.judge(question);
   if (verdict.outcome !== "allow" || mayReadAll(engine, question)) return verdict;
   const own = judgeRead(engine, question, principalName(question.principal));
   return own?.outcome === "allow" ? verdict : (own ?? verdict);
 }
 
-function mayReadAll(engine: Engine, question: Question): boolean {
+function mayReadAll(engine: Judges, question: Question): boolean {
   return judgeRead(engine, question, somebodyElse)?.outcome === "allow";
 }
 
 /** Whether a caller who may not do this may know that the thing is there. */
-function isVisible(engine: Engine, question: Question): boolean {
+function isVisible(engine: Judges, question: Question): boolean {
   const action = makers.has(question.action) ? undefined : reads[question.resource.type];
   return !action || engine.judge({ ...question, action, context: {} }).outcome === "allow";
 }
 
 /** Whether what a collection holds of this owner may be read; null where the question is not about a collection. */
-function judgeRead(engine: Engine, { principal, action }: Question, owner: string): Verdict | null {
+function judgeRead(engine: Judges, { principal, action }: Question, owner: string): Verdict | null {
   const read = lists[action];
   if (!read) return null;
   const { type } = read;

@@ -11,7 +11,7 @@ import type { PolicyFiles } from "./policy-files.ts";
 export interface Question {
   principal: Pick<Principal, "type" | "id" | "roles">;
   action: Action;
-  resource: Pick<Resource, "type" | "owner" | "labels">;
+  resource: Pick<Resource, "type" | "owner" | "labels"> & Partial<Pick<Resource, "id">>;
   context: DecisionContext;
 }
 

@@ -14,7 +14,9 @@ import { createPolicyMetrics } from "./metrics.ts";
 import { startOutcomes } from "./outcomes.ts";
 import { readPolicyFiles } from "./policy-files.ts";
 import { startReload } from "./reload.ts";
+import { openRemembered } from "./remembered.ts";
 import { startTally } from "./tally.ts";
+import { openTokens } from "./tokens.ts";
 import { verifyLog } from "./verify.ts";
 
 export { PolicyConfig } from "./config.ts";
@@ -70,7 +72,9 @@ export async function startPolicy(
   );
   stack.use(await startOutcomes({ bus, log: audit }));
   const tally = stack.use(startTally(audit.append, log));
-  const decider = measures.decider(createDecider({ engine, tally, log: audit }));
+  const remembered = await openRemembered(bus);
+  const tokens = openTokens(remembered, join(config.AETHER_POLICY_DATA_DIR, "tokens.key"));
+  const decider = measures.decider(createDecider({ engine, tokens, tally, log: audit }));
   const { checkpoints, segmentsDir } = audit;
   const served = stack.use(
     await serve(bus, {
@@ -81,6 +85,7 @@ export async function startPolicy(
       handlers: policyHandlers({
         version,
         decider,
+        tokens,
         log: audit,
         view: view.get,
         verify: oneAtATime(() => verifyLog({ bus: auditBus, segmentsDir, checkpoints })),
@@ -89,10 +94,12 @@ export async function startPolicy(
           ...audit.degraded(),
         ],
       }),
+      idempotency: true,
       decide: (request) => decider.decide(request, "policy"),
     }),
   );
-  const superseded = audit.superseded.then(async (reason) => {
+  const replaced = remembered.ledger.superseded.then(() => "another instance writes what policy remembers");
+  const superseded = Promise.race([audit.superseded, replaced]).then(async (reason) => {
     await served[Symbol.asyncDispose]();
     return reason;
   });

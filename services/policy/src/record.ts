@@ -63,7 +63,8 @@ export function prepare(draft: Draft): Prepared {
   const { boot_id, monotonic_ns, wall } = draft.ts;
   const actor = { gid, id: draft.actor.id, pid, type, uid, via };
   const outcome = draft.outcome && inOrder(draft.outcome, ["at", "attempt", "from", "reason", "to"]);
-  const decision = draft.decision && inOrder(draft.decision, ["outcome", "policies", "policy_version", "reason"]);
+  const decision =
+    draft.decision && inOrder(draft.decision, ["outcome", "policies", "policy_version", "reason", "token"]);
   const resource = draft.resource && inOrder(draft.resource, ["id", "type"]);
   const { digest, request_id, source } = draft.provenance;
   const provenance = { digest, request_id, source: source && inOrder(source, ["sequence", "stream"]) };
