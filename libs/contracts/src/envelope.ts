@@ -8,13 +8,13 @@ export const Principal = z.strictObject({
   type: z.enum(["User", "Agent", "Job", "Worker", "Service"]),
   id: z.string().min(1).max(200),
   roles: z.array(z.enum(["operator", "member", "agent"])).max(8),
-  /** Of an agent: whom it works for, as `user:1000`. */
-  owner: z.string().max(200).optional(),
   uid: z.int().optional(),
   gid: z.int().optional(),
   pid: z.int().optional(),
   /** Supplementary groups, for what is opened with the caller's own rights; fewer than he has where he has very many. */
   groups: z.array(z.int()).max(256).optional(),
+  /** Of an agent: whom it works for, as `user:1000`. */
+  owner: z.string().max(200).optional(),
 });
 export type Principal = z.infer<typeof Principal>;
 

@@ -1,5 +1,6 @@
 // One whole example per operation and gateway route: what is sent and what comes back. The documents show them, a unit test
 // holds them against the schemas, and a system test holds real answers against them.
+import type { Approval, Grant } from "./approvals.ts";
 import type { Artifact } from "./artifacts.ts";
 import type { Job } from "./jobs.ts";
 import type { LogFrame } from "./logs.ts";
@@ -176,6 +177,8 @@ const decided = {
     reason: "an owner may do everything with their own jobs",
     policies: ["own-jobs"],
     policy_version: policyVersion,
+    approval: null,
+    grant: null,
   },
   provenance: {
     request_id: "req_01kas4f8m0q2s4v6x8z0b2d4f6",
@@ -249,6 +252,74 @@ const ended = {
   sequence: "000000000131",
 };
 
+const approvalId = "apr_01kas4f8m3e7g9j1m4p6r8t0w2";
+const grantId = "grt_01kas4f8m4f8h0k2n5q7s9v1x3";
+const removal = "sha256:9b74c9897bac770ffc029102a200c5de8a4f2c0b1b3d5e7f9a1c3e5d7f9b1d3f";
+const rule: Grant["rule"] = {
+  words: "agent:aurora may delete artifacts of user:1000 without asking, under any intent",
+  principal: "agent:aurora",
+  action: "delete_artifact",
+  resource: { type: "Artifact", owner: "user:1000" },
+  facts: {},
+  intent_id: null,
+};
+const pending: Approval = {
+  id: approvalId,
+  state: "pending",
+  digest: removal,
+  requester: { principal: "agent:aurora", uid: 61_001, owner: "user:1000" },
+  action: "delete_artifact",
+  resource: { type: "Artifact", id: artifactId, owner: "user:1000" },
+  facts: {},
+  intent_id: null,
+  subjects: [{ subject: "req_01kas4f8m0q2s4v6x8z0b2d4f6", job_id: null, at: "2026-11-23T10:00:00.000Z" }],
+  why: [{ policy: "agents-ask-to-tidy", reason: "a person must agree before an agent deletes what is not its own" }],
+  ask: "May the agent delete this?",
+  preview: {
+    kind: "operation",
+    words: "Delete an artifact",
+    operation: "artifacts.delete",
+    request: { id: `"${artifactId}"` },
+  },
+  options: [
+    { kind: "allow_once", rule: null, lasts_ms: null },
+    { kind: "allow_always", rule, lasts_ms: 2_592_000_000 },
+    { kind: "reject_once", rule: null, lasts_ms: null },
+  ],
+  default: "reject_once",
+  created_at: "2026-11-23T10:00:00.000Z",
+  expires_at: "2026-11-24T10:00:00.000Z",
+  answered_at: null,
+  answered_by: null,
+  answer: null,
+  comment: null,
+  grant_id: null,
+  supersedes: null,
+  uses: [],
+};
+const approved: Approval = {
+  ...pending,
+  state: "approved",
+  answered_at: "2026-11-23T10:02:00.000Z",
+  answered_by: "user:0",
+  answer: "allow_once",
+  comment: "it is there twice",
+  expires_at: "2026-11-24T10:02:00.000Z",
+};
+const grant: Grant = {
+  id: grantId,
+  scope: "always",
+  rule,
+  owner: "user:1000",
+  by: "user:0",
+  approval_id: approvalId,
+  comment: null,
+  created_at: "2026-11-23T10:02:00.000Z",
+  expires_at: "2026-12-23T10:02:00.000Z",
+  last_used_at: null,
+  uses: 0,
+};
+
 /** By operation name; by path for the gateway's own routes. */
 export const examples: Readonly<Record<string, Example>> = {
   "jobs.submit": {
@@ -319,6 +390,26 @@ export const examples: Readonly<Record<string, Example>> = {
       faults: [],
     },
   },
+  "policy.approvals": {
+    query: { state: ["pending"], limit: 1 },
+    reply: { items: [pending], next_cursor: approvalId, revision: 129 },
+  },
+  "policy.approval": { params: { id: approvalId }, reply: pending },
+  "policy.answer": {
+    params: { id: approvalId },
+    body: { option: "allow_once", digest: removal, comment: "it is there twice" },
+    reply: approved,
+  },
+  "policy.revoke-approval": { params: { id: approvalId }, reply: { ...approved, state: "revoked" } },
+  "policy.human-secret": {
+    body: { secret: "correct horse battery" },
+    reply: { principal: "user:1000", is_set: true },
+  },
+  "policy.grants": {
+    query: { principal: "agent:aurora", limit: 1 },
+    reply: { items: [grant], next_cursor: grantId },
+  },
+  "policy.revoke-grant": { params: { id: grantId }, reply: grant },
   "memory.add": {
     body: {
       kind: "note",

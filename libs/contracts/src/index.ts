@@ -1,6 +1,22 @@
 // The contract package: the only thing two services share. Depends on zod and nothing else; runs in a browser.
 export { type Action, actions, type ResourceType, reservedActions, resourceTypes } from "./actions.ts";
 export {
+  AnswerKind,
+  Approval,
+  ApprovalState,
+  AskRequest,
+  answerApproval,
+  Grant,
+  GrantRule,
+  getApproval,
+  listApprovals,
+  listGrants,
+  Preview,
+  revokeApproval,
+  revokeGrant,
+  setHumanSecret,
+} from "./approvals.ts";
+export {
   Artifact,
   ArtifactName,
   closeTransfer,
@@ -38,7 +54,18 @@ export {
   readEvents,
 } from "./events.ts";
 export { type Example, examples, problemExample } from "./examples.ts";
-export { ApprovalId, ArtifactId, AuditId, createId, EntryId, IntentId, JobId, RequestId, TokenId } from "./ids.ts";
+export {
+  ApprovalId,
+  ArtifactId,
+  AuditId,
+  createId,
+  EntryId,
+  GrantId,
+  IntentId,
+  JobId,
+  RequestId,
+  TokenId,
+} from "./ids.ts";
 export { checkAttempt, describeArtifact, giveOutput, takeInput } from "./job-artifacts.ts";
 export {
   getJob,
@@ -125,6 +152,7 @@ export {
   TokenBinding,
 } from "./tokens.ts";
 export { formatDuration, parseDurationMs, parseSizeBytes, requireBytes, requireDurationMs, toBytes } from "./units.ts";
+export { visible } from "./visible.ts";
 export {
   AttemptEvent,
   appendLog,

@@ -92,6 +92,23 @@ export const limits = {
   /** A PDF is read by a job. */
   memoryAddMs: 45 * SECOND,
 
+  approvalsPendingPerPrincipal: 100,
+  approvalsPendingMax: 10_000,
+  approvalsEndedPerPrincipal: 500,
+  approvalsKeepMs: 7 * DAY,
+  approvalSubjects: 64,
+  approvalUses: 1000,
+  approvalTimeoutMs: DAY,
+  /** How long a yes that nobody uses can be used. */
+  approvalUsableMs: DAY,
+  grantSessionMs: 8 * HOUR,
+  grantAlwaysMs: 30 * DAY,
+  grantsPerKind: 100,
+  humanSecretMinChars: 8,
+  humanSecretChars: 200,
+  humanSecretTries: 5,
+  humanSecretPauseMs: MINUTE,
+
   pageDefault: 50,
   pageMax: 500,
   jobsKeepMs: 30 * DAY,

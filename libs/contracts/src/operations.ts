@@ -1,5 +1,14 @@
 // Every operation there is, by service. Routes, permissions, the client and the documents iterate this and nothing else.
 import {
+  answerApproval,
+  getApproval,
+  listApprovals,
+  listGrants,
+  revokeApproval,
+  revokeGrant,
+  setHumanSecret,
+} from "./approvals.ts";
+import {
   closeTransfer,
   commitUpload,
   deleteArtifact,
@@ -59,12 +68,19 @@ export const services = {
   policy: [
     decide,
     checkPolicy,
+    listAudit,
+    verifyAudit,
+    listApprovals,
+    getApproval,
+    answerApproval,
+    revokeApproval,
+    setHumanSecret,
+    listGrants,
+    revokeGrant,
     createToken,
     listTokens,
     getToken,
     revokeToken,
-    listAudit,
-    verifyAudit,
     healthOperation("policy"),
     metricsOperation("policy"),
   ],

@@ -30,7 +30,15 @@ describe.skipIf(missing)(`metrics${missing ? `: ${missing}` : ""}`, () => {
       ...{ service, version: "1", description: "scripted", metrics },
       handlers: service === "jobs" ? [health, job] : [health],
       decide: async () => ({
-        ...{ outcome, decision_id: null, reason: "scripted", policies: [], policy_version: "1", visible: true },
+        ...{
+          outcome,
+          decision_id: null,
+          reason: "scripted",
+          policies: [],
+          policy_version: "1",
+          approval_id: null,
+          visible: true,
+        },
         scope: "all",
       }),
     });

@@ -58,7 +58,7 @@ export function workerHandlers(parts: WorkerHandlerParts) {
     const entry = await store.get(id);
     if (entry?.value.state !== "queued") return null;
     const decision = await decideStart(entry.value);
-    if (decision.outcome === "deny") {
+    if (decision.outcome !== "allow") {
       await store.change(id, (job, at) => denyStart(job, decision.reason, at), entry);
       return null;
     }

@@ -93,10 +93,10 @@ export function createDecider(parts: {
         throw error;
       });
       const { outcome, reason, policies, policyVersion } = judge(request, bearer);
-      const decision = { outcome, reason, policies, policy_version: policyVersion };
+      const decision = { outcome, reason, policies, policy_version: policyVersion, approval: null, grant: null };
       const decided = { request, via, decision: { ...decision, ...(bearer && { token: bearer.id }) } };
       const answer = (decisionId: string | null): DecideReply => ({
-        ...{ outcome, decision_id: decisionId, reason, policies, policy_version: policyVersion },
+        ...{ outcome, decision_id: decisionId, reason, policies, policy_version: policyVersion, approval_id: null },
         visible: outcome === "allow" || isVisible(engine, request),
         scope: mayReadAll(narrow(engine, bearer), request) ? "all" : "own",
       });
@@ -133,6 +133,7 @@ function refusalOf(error: unknown, policyVersion: string): Parameters<Tally["rec
     reason: `the capability token does not count: ${why}`,
     policies: [],
     policy_version: policyVersion,
+    ...{ approval: null, grant: null },
   };
 }
 

@@ -51,6 +51,7 @@ export interface Prepared {
   sizeBytes: number;
 }
 
+const decisionKeys = ["approval", "grant", "outcome", "policies", "policy_version", "reason", "token"] as const;
 const placeBytes = 200; // `"hash":"…","prev":"…","seq":…` and a newline
 
 /**
@@ -63,8 +64,7 @@ export function prepare(draft: Draft): Prepared {
   const { boot_id, monotonic_ns, wall } = draft.ts;
   const actor = { gid, id: draft.actor.id, pid, type, uid, via };
   const outcome = draft.outcome && inOrder(draft.outcome, ["at", "attempt", "from", "reason", "to"]);
-  const decision =
-    draft.decision && inOrder(draft.decision, ["outcome", "policies", "policy_version", "reason", "token"]);
+  const decision = draft.decision && inOrder(draft.decision, decisionKeys);
   const resource = draft.resource && inOrder(draft.resource, ["id", "type"]);
   const { digest, request_id, source } = draft.provenance;
   const provenance = { digest, request_id, source: source && inOrder(source, ["sequence", "stream"]) };
