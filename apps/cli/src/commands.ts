@@ -99,6 +99,18 @@ export const groups: Readonly<Record<string, Readonly<Record<string, Entry>>>> =
       about: "Ask whether something would be allowed",
       load: async () => (await import("./commands/policy-check.ts")).policyCheck,
     },
+    "token create": {
+      about: "Make a token that allows less than you may",
+      load: async () => (await import("./commands/token-create.ts")).tokenCreate,
+    },
+    "token ls": {
+      about: "List tokens",
+      load: async () => (await import("./commands/token-list.ts")).tokenList,
+    },
+    "token rm": {
+      about: "Revoke tokens",
+      load: async () => (await import("./commands/token-remove.ts")).tokenRemove,
+    },
     "audit ls": {
       about: "List audit records",
       load: async () => (await import("./commands/audit-list.ts")).auditList,
