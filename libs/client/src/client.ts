@@ -24,6 +24,7 @@ import {
   listAudit,
   listEntries,
   listJobs,
+  listPolicies,
   listTokens,
   Metrics,
   type Operation,
@@ -86,6 +87,7 @@ export interface Client {
     delete(id: string, options?: CallOptions): Promise<Artifact>;
   };
   readonly policy: {
+    list(page?: Input<typeof listPolicies>, options?: CallOptions): Promise<Reply<typeof listPolicies>>;
     check(question: Input<typeof checkPolicy>, options?: CallOptions): Promise<Reply<typeof checkPolicy>>;
   };
   readonly tokens: {
@@ -149,7 +151,10 @@ export function createClient(transport: Transport): Client {
       list: (filters = {}, options) => call(listArtifacts, filters, options),
       delete: (id, options) => call(deleteArtifact, { id }, options),
     },
-    policy: { check: (question, options) => call(checkPolicy, question, options) },
+    policy: {
+      list: (page = {}, options) => call(listPolicies, page, options),
+      check: (question, options) => call(checkPolicy, question, options),
+    },
     tokens: {
       create: (wanted, options) => call(createToken, wanted, options),
       get: (id, options) => call(getToken, { id }, options),

@@ -13,6 +13,7 @@ export const actions = [
   "list_artifacts",
   "delete_artifact",
   "check_policy",
+  "read_policy",
   "read_audit",
   "verify_audit",
   "list_approvals",

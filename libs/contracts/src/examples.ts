@@ -376,6 +376,26 @@ export const examples: Readonly<Record<string, Example>> = {
   "policy.tokens": { query: { limit: 1 }, reply: { items: [token], next_cursor: token.id } },
   "policy.token": { params: { id: token.id }, reply: token },
   "policy.revoke-token": { params: { id: token.id }, reply: { ...token, revoked_at: "2026-11-23T10:01:00.000Z" } },
+  "policy.policies": {
+    query: { limit: 1 },
+    reply: {
+      policy_version: policyVersion,
+      items: [
+        {
+          id: "own-artifacts",
+          effect: "permit",
+          reason: "an owner may do everything with their own artifacts",
+          ask: null,
+          origin: "shipped",
+          file: "artifacts.cedar",
+          line: 3,
+        },
+      ],
+      next_cursor: "own-artifacts",
+      warnings: [],
+      error: null,
+    },
+  },
   "policy.audit": { query: { job_id: jobId, action: "submit_job" }, reply: { items: [decided], next_cursor: null } },
   "policy.verify": {
     body: {},

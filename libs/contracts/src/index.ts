@@ -54,6 +54,7 @@ export {
   readEvents,
 } from "./events.ts";
 export { type Example, examples, problemExample } from "./examples.ts";
+export { parseFact } from "./facts.ts";
 export {
   ApprovalId,
   ArtifactId,
@@ -125,6 +126,8 @@ export {
   DecisionContext,
   decide,
   listAudit,
+  listPolicies,
+  PolicyEntry,
   Resource,
   verifyAudit,
 } from "./policy.ts";

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { actions, resourceTypes } from "./actions.ts";
 import { AskRequest } from "./approvals.ts";
 import { defineOperation } from "./define.ts";
-import { Principal } from "./envelope.ts";
+import { Principal, PrincipalName } from "./envelope.ts";
 import { ApprovalId, AuditId, GrantId, IntentId, JobId, TokenId } from "./ids.ts";
 import { limits } from "./limits.ts";
 
@@ -78,9 +78,12 @@ export const checkPolicy = defineOperation({
         type: z.enum(resourceTypes),
         id: z.string().max(200).default("*"),
         owner: z.string().max(200).optional(),
+        labels: z.record(z.string(), z.string()).default({}),
       })
       .optional(),
     context: DecisionContext.default({}),
+    as: PrincipalName.optional().describe("Whom it is about instead of the caller, as `agent:aurora`; for operators"),
+    roles: Principal.shape.roles.optional().describe("With `as`: the roles that he would have"),
   }),
   reply: z.object({
     decision: z.enum(["allow", "ask", "deny"]).describe("`ask`: a person would be asked"),
@@ -90,6 +93,39 @@ export const checkPolicy = defineOperation({
   }),
   problems: ["invalid-request"],
   access: { action: "check_policy", resource: "Policy", owner: "caller", record: "before" },
+  callers: ["gateway"],
+  retry: "safe",
+});
+
+export const PolicyEntry = z.object({
+  id: z.string(),
+  effect: z.enum(["permit", "forbid"]),
+  reason: z.string(),
+  ask: z.string().nullable().describe("The question to a person, where the policy holds with his yes"),
+  origin: z.enum(["shipped", "own"]),
+  file: z.string(),
+  line: z.int(),
+});
+export type PolicyEntry = z.infer<typeof PolicyEntry>;
+
+export const listPolicies = defineOperation({
+  name: "policy.policies",
+  kind: "unary",
+  summary: "List the policies that answer now, in the order of their files",
+  http: { method: "GET", path: "/policy", status: 200 },
+  request: z.strictObject({
+    limit: z.int().min(1).max(limits.pageMax).default(limits.pageDefault),
+    cursor: z.string().max(200).optional(),
+  }),
+  reply: z.object({
+    policy_version: z.string(),
+    items: z.array(PolicyEntry),
+    next_cursor: z.string().nullable(),
+    warnings: z.array(z.string()).describe("What the validator says of them"),
+    error: z.string().nullable().describe("Why newer files do not answer; null when they do"),
+  }),
+  problems: ["invalid-request", "policy-denied"],
+  access: { action: "read_policy", resource: "Policy", owner: "caller", record: "summary" },
   callers: ["gateway"],
   retry: "safe",
 });

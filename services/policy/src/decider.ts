@@ -22,10 +22,7 @@ export interface Decider {
   /** Decides and records; `via` is the bus caller that asks. */
   decide(request: DecideRequest, via: string): Promise<DecideReply>;
   /** What the answer would be, to the bearer of a token where there is one; nothing is recorded. */
-  judge(
-    question: Question,
-    bearer?: Bearer | null,
-  ): Verdict & { outcome: DecideReply["outcome"]; policyVersion: string };
+  judge(question: Question, bearer?: Bearer | null): Verdict & { policyVersion: string };
 }
 
 type Judges = Pick<Engine, "judge">;
@@ -75,13 +72,10 @@ export function createDecider(parts: {
   log: Pick<AuditLog, "append">;
 }): Decider {
   const { engine, tokens, tally, log } = parts;
-  const judge: Decider["judge"] = (question, bearer = null) => {
-    const narrowed = narrow(engine, bearer);
-    const verdict = lists[question.action] ? judgeList(narrowed, question) : narrowed.judge(question);
-    const policyVersion = engine.version;
-    if (verdict.outcome !== "ask") return { ...verdict, outcome: verdict.outcome, policyVersion };
-    return { ...verdict, outcome: "deny", reason: `${verdict.reason}: ${noneYet}`, policyVersion };
-  };
+  const judge: Decider["judge"] = (question, bearer = null) => ({
+    ...judgeAct(narrow(engine, bearer), question),
+    policyVersion: engine.version,
+  });
   return {
     judge,
     async decide(request, via) {
@@ -92,7 +86,9 @@ export function createDecider(parts: {
         await tally.recordDenial({ request, via, decision: refusalOf(error, engine.version) });
         throw error;
       });
-      const { outcome, reason, policies, policyVersion } = judge(request, bearer);
+      const { policies, policyVersion, ...verdict } = judge(request, bearer);
+      const outcome = verdict.outcome === "ask" ? "deny" : verdict.outcome;
+      const reason = verdict.outcome === "ask" ? `${verdict.reason}: ${noneYet}` : verdict.reason;
       const decision = { outcome, reason, policies, policy_version: policyVersion, approval: null, grant: null };
       const decided = { request, via, decision: { ...decision, ...(bearer && { token: bearer.id }) } };
       const answer = (decisionId: string | null): DecideReply => ({
@@ -110,6 +106,11 @@ export function createDecider(parts: {
       return answer(draft.id);
     },
   };
+}
+
+/** What policies say about an act, or about a list of what may be read. */
+export function judgeAct(engine: Judges, question: Question): Verdict {
+  return lists[question.action] ? judgeList(engine, question) : engine.judge(question);
 }
 
 /** Policies as the bearer of a token meets them: what it does not cover is denied, whatever they say. */
@@ -145,12 +146,13 @@ function judgeList(engine: Judges, question: Question): Verdict {
   return own?.outcome === "allow" ? verdict : (own ?? verdict);
 }
 
-function mayReadAll(engine: Judges, question: Question): boolean {
+/** Whether a collection is of everybody's things. */
+export function mayReadAll(engine: Judges, question: Question): boolean {
   return judgeRead(engine, question, somebodyElse)?.outcome === "allow";
 }
 
 /** Whether a caller who may not do this may know that the thing is there. */
-function isVisible(engine: Judges, question: Question): boolean {
+export function isVisible(engine: Judges, question: Question): boolean {
   const action = makers.has(question.action) ? undefined : reads[question.resource.type];
   return !action || engine.judge({ ...question, action, context: {} }).outcome === "allow";
 }
@@ -165,4 +167,10 @@ function judgeRead(engine: Judges, { principal, action }: Question, owner: strin
 
 function actionsOf(served: (typeof services)[keyof typeof services]): Action[] {
   return served.flatMap(({ access }) => ("action" in access ? [access.action] : []));
+}
+
+/** The type of resource that an action is about, as the operations say; starting a job is about a job. */
+export function resourceTypeOf(action: Action): ResourceType {
+  for (const { access } of operations) if ("action" in access && access.action === action) return access.resource;
+  return "Job";
 }

@@ -1,17 +1,16 @@
 // The operations of the policy service.
 import { handler, type ServeOptions } from "@aether/bus";
 import {
-  type Action,
   checkPolicy,
   createToken,
   decide,
   getToken,
   healthOperation,
   listAudit,
+  listPolicies,
   listTokens,
-  operations,
   principalName,
-  type ResourceType,
+  principalOf,
   requireDurationMs,
   revokeToken,
   type Token,
@@ -19,12 +18,16 @@ import {
 } from "@aether/contracts";
 import type { AuditLog } from "./audit-log.ts";
 import type { AuditView } from "./audit-view.ts";
-import type { Decider } from "./decider.ts";
+import { type Decider, resourceTypeOf } from "./decider.ts";
+import type { Engine } from "./engine.ts";
 import type { Tokens } from "./tokens.ts";
 import type { verifyLog } from "./verify.ts";
 
 export interface HandlerParts {
   version: string;
+  engine: Pick<Engine, "policies" | "warnings" | "version">;
+  /** Why newer policies do not answer. */
+  reloadError(): string | null;
   decider: Decider;
   tokens: Tokens;
   log: AuditLog;
@@ -39,13 +42,24 @@ export function policyHandlers(parts: HandlerParts): ServeOptions["handlers"] {
   return [
     handler(decide, { handle: (request, { caller }) => decider.decide(request, caller) }),
     handler(checkPolicy, {
-      async handle({ action, resource, context }, { principal, token }) {
+      context: ({ as }) => (as === undefined ? {} : { as }),
+      async handle({ action, resource, context, as, roles }, { principal: caller, token }) {
+        const principal = as === undefined ? caller : { ...principalOf(as), ...(roles && { roles }) };
+        const { type = resourceTypeOf(action), id = "*", labels = {} } = resource ?? {};
         const owner = resource?.owner ?? principalName(principal);
-        const about = { type: resource?.type ?? resourceTypeOf(action), id: resource?.id ?? "*", owner, labels: {} };
-        const question = { principal, action, resource: about, context };
-        const bearer = await tokens.verify(token, principal);
+        const question = { principal, action, resource: { type, id, owner, labels }, context };
+        const bearer = await tokens.verify(token, caller);
         const { outcome, reason, policies, policyVersion } = decider.judge(question, bearer);
         return { decision: outcome, reason, policies, policy_version: policyVersion };
+      },
+    }),
+    handler(listPolicies, {
+      async handle({ limit, cursor }) {
+        const { policies, warnings, version } = parts.engine;
+        const from = cursor === undefined ? 0 : policies.findIndex(({ id }) => id === cursor) + 1;
+        const items = policies.slice(from, from + limit).map(({ timeoutMs: _, ...entry }) => entry);
+        const next_cursor = from + limit < policies.length ? (items.at(-1)?.id ?? null) : null;
+        return { policy_version: version, items, next_cursor, warnings: [...warnings], error: parts.reloadError() };
       },
     }),
     ...tokenHandlers(tokens),
@@ -81,10 +95,4 @@ function tokenHandlers(tokens: Tokens): ServeOptions["handlers"] {
     handler<typeof getToken, Token>(getToken, { load, handle: async (_, { loaded }) => loaded }),
     handler<typeof revokeToken, Token>(revokeToken, { load, handle: (_, { loaded }) => tokens.revoke(loaded) }),
   ];
-}
-
-/** The type of resource that an action is about, as the operations say; starting a job is about a job. */
-function resourceTypeOf(action: Action): ResourceType {
-  for (const { access } of operations) if ("action" in access && access.action === action) return access.resource;
-  return "Job";
 }

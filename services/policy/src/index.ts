@@ -32,12 +32,12 @@ export interface Policy extends AsyncDisposable {
 export async function startPolicy(
   config: PolicyConfig,
   log: Logger,
-  overrides: { bus?: Bus; auditBus?: Bus } = {},
+  overrides: { bus?: Bus; auditBus?: Bus; lookEveryMs?: number } = {},
 ): Promise<Policy> {
   await using stack = new AsyncDisposableStack();
   const ownDir = config.AETHER_POLICY_OWN_POLICIES_DIR ?? null;
   const engine = openEngine(await readPolicyFiles(ownDir));
-  const reload = stack.use(startReload(engine, ownDir, log));
+  const reload = stack.use(startReload(engine, ownDir, log, overrides.lookEveryMs));
   const server = config.AETHER_NATS_URL;
   const auditSeed = config.AETHER_POLICY_AUDIT_SEED_FILE;
   const seed = config.AETHER_POLICY_SEED_FILE;
@@ -72,7 +72,7 @@ export async function startPolicy(
   );
   stack.use(await startOutcomes({ bus, log: audit }));
   const tally = stack.use(startTally(audit.append, log));
-  const remembered = await openRemembered(bus);
+  const remembered = await openRemembered(bus, "grants");
   const tokens = openTokens(remembered, join(config.AETHER_POLICY_DATA_DIR, "tokens.key"));
   const decider = measures.decider(createDecider({ engine, tokens, tally, log: audit }));
   const { checkpoints, segmentsDir } = audit;
@@ -84,6 +84,8 @@ export async function startPolicy(
       metrics,
       handlers: policyHandlers({
         version,
+        engine,
+        reloadError: () => reload.error,
         decider,
         tokens,
         log: audit,

@@ -65,7 +65,7 @@ export function openTokens({ ledger, stored }: Remembered, keyFile: string): Tok
   const privateKey = openSigningKey(keyFile);
   const publicKey = createPublicKey(privateKey);
   const records = new Map<string, Token>();
-  for (const [key, value] of stored) {
+  for (const [key, { value }] of stored) {
     if (key.startsWith(prefix)) records.set(key.slice(prefix.length), Token.parse(value));
   }
   const store = (record: Token) =>
