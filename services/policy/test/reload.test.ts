@@ -98,16 +98,17 @@ describe.skipIf(missing)(`policies that change${missing ? `: ${missing}` : ""}`,
     const file = join(room.policiesDir, "own.cedar");
     replace(closed(1000));
     await waitFor("the set", async () => (await ask(jobs)).reason === "closed 1000");
-    const outcomes = new Set<string>();
-    const until = performance.now() + 300;
-    for (let n = 0; performance.now() < until; n++) {
+    for (let n = 1; n <= 5; ) {
+      const emptiedAt = performance.now();
       writeFileSync(file, ""); // as an editor empties it
-      outcomes.add((await ask(jobs)).outcome);
-      writeFileSync(file, closed(1001 + n));
-      outcomes.add((await ask(jobs)).outcome);
-      await setTimeout(1);
+      await setTimeout(40);
+      const { outcome } = await ask(jobs);
+      writeFileSync(file, closed(1000 + n));
+      if (performance.now() - emptiedAt > 90) continue; // this machine was too slow: it stood long enough to be believed
+      expect(outcome).toBe("deny");
+      n++;
+      await waitFor("the set", async () => (await ask(jobs)).reason === `closed ${1000 + n - 1}`);
     }
-    expect([...outcomes]).toEqual(["deny"]);
   });
 
   it("are listed with their origin, by pages", async () => {
