@@ -93,8 +93,8 @@ export const limits = {
   memoryAddMs: 45 * SECOND,
 
   approvalsPendingPerPrincipal: 100,
-  approvalsPendingMax: 10_000,
-  approvalsEndedPerPrincipal: 500,
+  approvalsPendingMax: 2_000,
+  approvalsEndedMax: 2_000,
   approvalsKeepMs: 7 * DAY,
   approvalSubjects: 64,
   approvalUses: 1000,

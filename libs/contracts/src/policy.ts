@@ -59,7 +59,7 @@ export const decide = defineOperation({
   summary: "Decide on an action and record the decision",
   request: DecideRequest,
   reply: DecideReply,
-  problems: ["audit-unavailable", "token-refused"],
+  problems: ["audit-unavailable", "token-refused", "too-many-requests"],
   access: { exempt: "decide", reason: "it is the decision itself" },
   callers: ["jobs", "artifacts", "policy", "memory", "events"],
   retry: "with-key",

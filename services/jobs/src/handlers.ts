@@ -1,6 +1,6 @@
 // What people and agents ask of jobs: one small function per operation of the contract.
 import { createHash } from "node:crypto";
-import { type Bus, type Entry, handler } from "@aether/bus";
+import { type Bus, type Entry, handler, operationPreview } from "@aether/bus";
 import {
   createId,
   type DecisionContext,
@@ -75,6 +75,7 @@ export function jobHandlers(parts: HandlerParts) {
     handler(submitJob, {
       context: decisionContext,
       digest: specDigest,
+      preview: (spec) => operationPreview(submitJob, { ...spec, env: Object.keys(spec.env) }),
       jobId: (_request, call) => call.createdId,
       intentId: (spec) => spec.intent_id,
       async handle(spec, call) {

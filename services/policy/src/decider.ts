@@ -1,5 +1,5 @@
-// One decision: the judgement of the policies, then its record. An allowed act is answered only when its record is stored and
-// synced; what cannot be recorded is refused, whatever the policies say.
+// One decision: the judgement of the policies, what people have said where they are to be asked, then its record. An allowed act is
+// answered only when its record is stored and synced; what cannot be recorded is refused, whatever the policies say.
 import {
   type Action,
   actions,
@@ -12,6 +12,7 @@ import {
   reservedActions,
   services,
 } from "@aether/contracts";
+import type { Asking, Outcome } from "./asking.ts";
 import type { AuditLog } from "./audit-log.ts";
 import { covers } from "./capabilities.ts";
 import type { Engine, Question, Verdict } from "./engine.ts";
@@ -27,7 +28,6 @@ export interface Decider {
 
 type Judges = Pick<Engine, "judge">;
 
-const noneYet = "a person would have to approve it, and nobody can be asked yet";
 /** What shows many things: the action and the type by which reading one of them is judged. */
 const lists: Partial<Record<Action, { action: Action; type: ResourceType }>> = {
   list_jobs: { action: "read_job", type: "Job" },
@@ -35,6 +35,7 @@ const lists: Partial<Record<Action, { action: Action; type: ResourceType }>> = {
   memory_list: { action: "memory_read", type: "MemoryEntry" },
   memory_search: { action: "memory_read", type: "MemoryEntry" },
   read_events: { action: "read_events", type: "Events" },
+  list_approvals: { action: "read_approval", type: "Approval" },
   list_tokens: { action: "read_token", type: "Token" },
 };
 /** Nobody's: what a principal may read of this, they may read of everybody. */
@@ -53,10 +54,14 @@ const reads: Partial<Record<ResourceType, Action>> = {
   Job: "read_job",
   Artifact: "read_artifact",
   MemoryEntry: "memory_read",
+  Approval: "read_approval",
+  Grant: "read_approval",
   Token: "read_token",
 };
 /** Actions that make what they are about: there is nothing yet to be hidden. */
 const makers: ReadonlySet<Action> = new Set(["submit_job", "put_artifact", "memory_write", "create_token"]);
+/** Actions that are asked about before they are due, by who only queues them. */
+const foreseen: ReadonlySet<Action> = new Set(["start_job"]);
 /** Actions of status reads only, which may be counted instead of written one by one. */
 const countable = new Set(
   actions.filter((action) => {
@@ -67,36 +72,48 @@ const countable = new Set(
 
 export function createDecider(parts: {
   engine: Engine;
+  asking: Asking;
   tokens: Pick<Tokens, "verify">;
   tally: Pick<Tally, "countRead" | "recordDenial">;
   log: Pick<AuditLog, "append">;
 }): Decider {
-  const { engine, tokens, tally, log } = parts;
+  const { engine, asking, tokens, tally, log } = parts;
   const judge: Decider["judge"] = (question, bearer = null) => ({
     ...judgeAct(narrow(engine, bearer), question),
     policyVersion: engine.version,
   });
+  /** What it comes to; about what he may not see nobody asks a person. */
+  const settle = async (request: DecideRequest, verdict: Verdict): Promise<Outcome> => {
+    const { outcome, reason, policies } = verdict;
+    if (outcome === "ask" && isVisible(engine, request)) return asking.resolve(request, verdict);
+    return { outcome: outcome === "ask" ? "deny" : outcome, reason, policies, approval: null, grant: null };
+  };
   return {
     judge,
     async decide(request, via) {
       if (!askable[via]?.has(request.action)) {
         throw new ProblemError("invalid-request", { detail: `${via} may not ask about ${request.action}` });
       }
+      const looksAhead = request.ask?.mode === "ask";
+      if (looksAhead && !foreseen.has(request.action)) {
+        throw new ProblemError("invalid-request", { detail: `${request.action} is decided when it is done` });
+      }
       const bearer = await tokens.verify(request.token, request.principal).catch(async (error: unknown) => {
         await tally.recordDenial({ request, via, decision: refusalOf(error, engine.version) });
         throw error;
       });
-      const { policies, policyVersion, ...verdict } = judge(request, bearer);
-      const outcome = verdict.outcome === "ask" ? "deny" : verdict.outcome;
-      const reason = verdict.outcome === "ask" ? `${verdict.reason}: ${noneYet}` : verdict.reason;
-      const decision = { outcome, reason, policies, policy_version: policyVersion, approval: null, grant: null };
-      const decided = { request, via, decision: { ...decision, ...(bearer && { token: bearer.id }) } };
+      const { policyVersion, ...verdict } = judge(request, bearer);
+      const settled = await settle(request, verdict);
+      const { outcome, reason, policies, approval } = settled;
+      const decision = { ...settled, policy_version: policyVersion, ...(bearer && { token: bearer.id }) };
+      const decided = { request, via, decision };
       const answer = (decisionId: string | null): DecideReply => ({
-        ...{ outcome, decision_id: decisionId, reason, policies, policy_version: policyVersion, approval_id: null },
+        ...{ outcome, decision_id: decisionId, reason, policies, policy_version: policyVersion, approval_id: approval },
         visible: outcome === "allow" || isVisible(engine, request),
         scope: mayReadAll(narrow(engine, bearer), request) ? "all" : "own",
       });
-      if (outcome === "deny") return answer(await tally.recordDenial(decided));
+      if (outcome !== "allow") return answer(await tally.recordDenial(decided));
+      if (looksAhead) return answer(null); // nothing has been done that a record would be of
       if (request.record === "summary" && countable.has(request.action)) {
         await tally.countRead(decided);
         return answer(null);

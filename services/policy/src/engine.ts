@@ -2,18 +2,31 @@
 // old one answering. Deny by default, forbid wins, and an evaluation error is a denial: Cedar itself would skip a forbid that
 // fails. Judgements are kept (they depend on the question alone); nothing else is.
 //
-// "Ask" is a second pass: what is denied as it is, but would be allowed with a person's yes in the context.
+// "Ask" is a second pass: what is denied as it is, but would be allowed with a person's yes in the context. It is made once for each
+// way to say yes, so the policies themselves say which answers may be offered. @ask and @timeout are words for the prompt, and
+// mean nothing to a judgement.
 import type { Action, DecisionContext, Principal, Resource } from "@aether/contracts";
-import { principalName } from "@aether/contracts";
+import { limits, principalName } from "@aether/contracts";
 import * as cedar from "@cedar-policy/cedar-wasm/nodejs";
 import type { PolicyFiles } from "./policy-files.ts";
 import { checkPolicies, type PolicyNotes } from "./policy-set.ts";
 
 export interface Question {
-  principal: Pick<Principal, "type" | "id" | "roles">;
+  principal: Pick<Principal, "type" | "id" | "roles" | "owner">;
   action: Action;
   resource: Pick<Resource, "type" | "owner" | "labels"> & Partial<Pick<Resource, "id">>;
   context: DecisionContext;
+  /** A person's yes: by whom, and for how long it holds. */
+  approval?: Yes;
+}
+
+/** How far a yes reaches: this act, this intent, whatever is like it. */
+export const scopes = ["once", "session", "always"] as const;
+export type Scope = (typeof scopes)[number];
+
+export interface Yes {
+  by: string;
+  scope: Scope;
 }
 
 export interface Verdict {
@@ -21,6 +34,18 @@ export interface Verdict {
   reason: string;
   /** Ids of the deciding policies. */
   policies: string[];
+  /** Of `ask`: what a person would be asked. */
+  prompt?: Prompt;
+}
+
+export interface Prompt {
+  /** The ways to say yes that the policies accept. */
+  scopes: Scope[];
+  /** The question, in a sentence. */
+  ask: string;
+  /** How long the question may wait. */
+  timeoutMs: number;
+  why: { policy: string; reason: string }[];
 }
 
 export interface Engine {
@@ -44,10 +69,8 @@ interface LoadedSet {
 }
 
 /** Types whose labels policies may look at. */
-const tagged: ReadonlySet<string> = new Set(["Job", "Artifact", "MemoryEntry"]);
+const tagged: ReadonlySet<string> = new Set(["Job", "Artifact", "MemoryEntry", "Approval", "Grant"]);
 const keptJudgements = 10_000;
-/** What a person's yes looks like before anybody was asked. */
-const hypotheticalApproval = { by: "", scope: "once" };
 let slots = 0;
 
 /** Opens an engine on a first set of policies. */
@@ -83,18 +106,20 @@ export function openEngine(files: PolicyFiles): Engine {
   };
 }
 
-function keyOf({ principal, action, resource, context }: Question): string {
+function keyOf({ principal, action, resource, context, approval }: Question): string {
   const sorted = (record: object) => Object.entries(record).sort(([a], [b]) => (a < b ? -1 : 1));
-  const { type, id, roles } = principal;
+  const { type, id, roles, owner } = principal;
   return JSON.stringify([
     type,
     id,
     roles,
+    owner,
     action,
     resource.type,
     resource.owner,
     sorted(resource.labels),
     sorted(context),
+    approval && [approval.by, approval.scope],
   ]);
 }
 
@@ -112,37 +137,72 @@ function loadSet(slot: string, files: PolicyFiles): LoadedSet {
 const messages = (errors: readonly cedar.DetailedError[]) => errors.map(({ message }) => message).join("; ");
 
 function judge(set: LoadedSet, question: Question): Verdict {
-  const reasonOf = (ids: readonly string[]) => ids.map((id) => set.notes.get(id)?.reason ?? id).join("; ");
-  const asIs = authorize(set, question, question.context);
-  if ("error" in asIs) return { outcome: "deny", reason: `policy cannot judge this: ${asIs.error}`, policies: [] };
-  if (asIs.allowed) return { outcome: "allow", reason: reasonOf(asIs.policies), policies: asIs.policies };
-  const approved = authorize(set, question, { ...question.context, approval: hypotheticalApproval });
-  if ("allowed" in approved && approved.allowed) {
-    return { outcome: "ask", reason: reasonOf(approved.policies), policies: approved.policies };
+  const asIs = authorize(set, question, question.approval);
+  if ("error" in asIs) return unjudged(asIs.error);
+  if (asIs.allowed || question.approval) return settled(set, question, asIs);
+  const accepted: Scope[] = [];
+  let permitting: string[] = [];
+  for (const scope of scopes) {
+    const approved = authorize(set, question, { by: "", scope });
+    if ("error" in approved) return unjudged(approved.error);
+    if (!approved.allowed) continue;
+    accepted.push(scope);
+    if (permitting.length === 0) permitting = approved.policies;
   }
-  const reason = asIs.policies.length > 0 ? reasonOf(asIs.policies) : `no policy permits ${question.action}`;
-  return { outcome: "deny", reason, policies: asIs.policies };
+  if (accepted.length === 0) return settled(set, question, asIs);
+  const policies = [...new Set([...asIs.policies, ...permitting])];
+  return { outcome: "ask", reason: reasonOf(set, policies), policies, prompt: toPrompt(set, policies, accepted) };
+}
+
+function unjudged(error: string): Verdict {
+  return { outcome: "deny", reason: `policy cannot judge this: ${error}`, policies: [] };
+}
+
+function settled(set: LoadedSet, { action }: Question, { allowed, policies }: Judged): Verdict {
+  const reason = policies.length > 0 ? reasonOf(set, policies) : `no policy permits ${action}`;
+  return { outcome: allowed ? "allow" : "deny", reason, policies };
+}
+
+/** What forbids it without a yes speaks first. */
+function toPrompt({ notes }: LoadedSet, policies: readonly string[], accepted: Scope[]): Prompt {
+  const known = policies.flatMap((id) => notes.get(id) ?? []);
+  const timeouts = known.flatMap(({ timeoutMs }) => timeoutMs ?? []);
+  return {
+    scopes: accepted,
+    ask: known.find(({ ask }) => ask !== null)?.ask ?? "May this be done?",
+    timeoutMs: Math.min(limits.approvalTimeoutMs, ...timeouts),
+    why: known.map(({ id, reason }) => ({ policy: id, reason })),
+  };
+}
+
+function reasonOf({ notes }: LoadedSet, policies: readonly string[]): string {
+  return policies.map((id) => notes.get(id)?.reason ?? id).join("; ");
+}
+
+interface Judged {
+  allowed: boolean;
+  policies: string[];
 }
 
 function authorize(
   set: LoadedSet,
-  { principal, action, resource }: Question,
-  context: cedar.Context,
-): { allowed: boolean; policies: string[] } | { error: string } {
+  { principal, action, resource, context }: Question,
+  approval: Yes | undefined,
+): Judged | { error: string } {
   const who = { type: `Aether::${principal.type}`, id: principal.id };
   const what = { type: `Aether::${resource.type}`, id: "*" };
   const answer = cedar.statefulIsAuthorized({
     principal: who,
     action: { type: "Aether::Action", id: action },
     resource: what,
-    context,
+    context: approval ? { ...context, approval: { by: approval.by, scope: approval.scope } } : context,
     preparsedPolicySetId: set.slot,
     preparsedSchemaName: set.slot,
     validateRequest: true,
     entities: [
       {
         uid: who,
-        attrs: { name: principalName(principal) },
+        attrs: { name: principalName(principal), ...(principal.owner !== undefined && { owner: principal.owner }) },
         parents: principal.roles.map((id) => ({ type: "Aether::Role", id })),
       },
       {

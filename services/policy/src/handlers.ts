@@ -16,9 +16,11 @@ import {
   type Token,
   verifyAudit,
 } from "@aether/contracts";
+import { approvalHandlers } from "./approval-handlers.ts";
 import type { AuditLog } from "./audit-log.ts";
 import type { AuditView } from "./audit-view.ts";
 import { type Decider, resourceTypeOf } from "./decider.ts";
+import type { Desk } from "./desk.ts";
 import type { Engine } from "./engine.ts";
 import type { Tokens } from "./tokens.ts";
 import type { verifyLog } from "./verify.ts";
@@ -29,6 +31,7 @@ export interface HandlerParts {
   /** Why newer policies do not answer. */
   reloadError(): string | null;
   decider: Decider;
+  desk: Desk;
   tokens: Tokens;
   log: AuditLog;
   /** The view; it may still be catching up with a long log. */
@@ -65,6 +68,7 @@ export function policyHandlers(parts: HandlerParts): ServeOptions["handlers"] {
     ...tokenHandlers(tokens),
     handler(listAudit, { handle: (request) => parts.view().list(request, log.sequence) }),
     handler(verifyAudit, { handle: () => parts.verify() }),
+    ...approvalHandlers(parts.desk, log),
     handler(healthOperation("policy"), {
       handle: async () => ({ version: parts.version, degraded: parts.degraded() }),
     }),

@@ -8,13 +8,13 @@ import { openAuditLog } from "./audit-log.ts";
 import { type AuditView, openAuditView } from "./audit-view.ts";
 import type { PolicyConfig } from "./config.ts";
 import { createDecider } from "./decider.ts";
+import { openDesk } from "./desk.ts";
 import { openEngine } from "./engine.ts";
 import { policyHandlers } from "./handlers.ts";
 import { createPolicyMetrics } from "./metrics.ts";
 import { startOutcomes } from "./outcomes.ts";
 import { readPolicyFiles } from "./policy-files.ts";
 import { startReload } from "./reload.ts";
-import { openRemembered } from "./remembered.ts";
 import { startTally } from "./tally.ts";
 import { openTokens } from "./tokens.ts";
 import { verifyLog } from "./verify.ts";
@@ -32,7 +32,7 @@ export interface Policy extends AsyncDisposable {
 export async function startPolicy(
   config: PolicyConfig,
   log: Logger,
-  overrides: { bus?: Bus; auditBus?: Bus; lookEveryMs?: number } = {},
+  overrides: { bus?: Bus; auditBus?: Bus; clock?: { now(): Date }; lookEveryMs?: number } = {},
 ): Promise<Policy> {
   await using stack = new AsyncDisposableStack();
   const ownDir = config.AETHER_POLICY_OWN_POLICIES_DIR ?? null;
@@ -70,11 +70,13 @@ export async function startPolicy(
       log,
     ),
   );
-  stack.use(await startOutcomes({ bus, log: audit }));
+  const clock = overrides.clock ?? { now: () => new Date() };
+  const operators = config.AETHER_OPERATORS ?? { uids: [0], gids: [] };
+  const desk = stack.use(await openDesk({ bus, engine, log: audit, operators, clock, logger: log }));
+  stack.use(await startOutcomes({ bus, log: audit, onEnded: desk.jobEnded }));
   const tally = stack.use(startTally(audit.append, log));
-  const remembered = await openRemembered(bus, "grants");
-  const tokens = openTokens(remembered, join(config.AETHER_POLICY_DATA_DIR, "tokens.key"));
-  const decider = measures.decider(createDecider({ engine, tokens, tally, log: audit }));
+  const tokens = openTokens(desk.permissions, join(config.AETHER_POLICY_DATA_DIR, "tokens.key"));
+  const decider = measures.decider(createDecider({ engine, asking: desk.asking, tokens, tally, log: audit }));
   const { checkpoints, segmentsDir } = audit;
   const served = stack.use(
     await serve(bus, {
@@ -87,6 +89,7 @@ export async function startPolicy(
         engine,
         reloadError: () => reload.error,
         decider,
+        desk,
         tokens,
         log: audit,
         view: view.get,
@@ -100,8 +103,7 @@ export async function startPolicy(
       decide: (request) => decider.decide(request, "policy"),
     }),
   );
-  const replaced = remembered.ledger.superseded.then(() => "another instance writes what policy remembers");
-  const superseded = Promise.race([audit.superseded, replaced]).then(async (reason) => {
+  const superseded = Promise.race([audit.superseded, desk.superseded]).then(async (reason) => {
     await served[Symbol.asyncDispose]();
     return reason;
   });
