@@ -58,12 +58,14 @@ const facts: Partial<Record<Action, DecisionContext>> = {
   start_job: { ...usualJob, attempt: 1 },
   set_human_secret: { clears: false },
 };
-/** A job's start is decided too, though nobody asks for it by an operation. */
-const starts: [name: string, context: DecisionContext][] = [
-  ["a job's start", {}],
-  ["a job's start, over 2 CPUs", { cpus_milli: 4000 }],
-  ["a job's start, over 1 hour", { timeout_ms: 7_200_000 }],
-  ["a job's start, over 7 days", { timeout_ms: 604_800_001 }],
+/** What is decided too, though nobody asks for it by an operation of its own. */
+const start = { route: null, action: "start_job", type: "Job", owner: "caller" } as const;
+const within: Asked[] = [
+  { ...start, name: "a job's start" },
+  { ...start, name: "a job's start, over 2 CPUs", context: { cpus_milli: 4000 } },
+  { ...start, name: "a job's start, over 1 hour", context: { timeout_ms: 7_200_000 } },
+  { ...start, name: "a job's start, over 7 days", context: { timeout_ms: 604_800_001 } },
+  { ...start, name: "a job that runs as an agent", action: "run_agent", type: "AgentRecord", owner: "record" },
 ];
 
 const engine = openEngine(await readPolicyFiles(null));
@@ -73,8 +75,7 @@ export function authorisationMatrix(): Row[] {
   const rows = operations.flatMap(({ name, http, access }) =>
     "action" in access ? [toRow({ name, route: routeOf(name, http), ...access, type: access.resource })] : [],
   );
-  const start = { route: null, action: "start_job", type: "Job", owner: "caller" } as const;
-  return [...rows, ...starts.map(([name, context]) => toRow({ ...start, name, context }))];
+  return [...rows, ...within.map(toRow)];
 }
 
 interface Asked extends Pick<Row, "name" | "route" | "action" | "type"> {

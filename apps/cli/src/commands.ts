@@ -41,6 +41,26 @@ export const groups: Readonly<Record<string, Readonly<Record<string, Entry>>>> =
     stop: { about: "Stop jobs: SIGTERM, then SIGKILL", load: async () => (await import("./commands/stop.ts")).stop },
     kill: { about: "Kill jobs at once", load: async () => (await import("./commands/kill.ts")).kill },
   },
+  Agents: {
+    whoami: {
+      about: "Say who you are to Aether, and with which roles",
+      load: async () => (await import("./commands/whoami.ts")).whoami,
+    },
+    "agents ls": { about: "List agents", load: async () => (await import("./commands/agents-list.ts")).agentsList },
+    "agents add": {
+      about: "Make an agent: a name with a socket, a folder and limits of its own",
+      load: async () => (await import("./commands/agents-add.ts")).agentsAdd,
+    },
+    "agents show": { about: "Show agents", load: async () => (await import("./commands/agents-show.ts")).agentsShow },
+    "agents rm": {
+      about: "Remove agents",
+      load: async () => (await import("./commands/agents-remove.ts")).agentsRemove,
+    },
+    "agent run": {
+      about: "Run a program as an agent, in a sandbox with its socket and folder",
+      load: async () => (await import("./commands/agent-run.ts")).agentRun,
+    },
+  },
   Artifacts: {
     "artifacts ls": {
       about: "List artifacts",

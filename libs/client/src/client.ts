@@ -1,6 +1,8 @@
 // The client. `call` reaches any operation that has a route; the named methods are the same with friendlier arguments.
 import {
+  type Agent,
   type Artifact,
+  addAgent,
   addEntry,
   type CloudEvent,
   checkPolicy,
@@ -10,6 +12,7 @@ import {
   emitEvent,
   forgetEntry,
   formatQuery,
+  getAgent,
   getArtifact,
   getEntry,
   getJob,
@@ -20,6 +23,7 @@ import {
   type JobSpecInput,
   killJob,
   type LogFrame,
+  listAgents,
   listArtifacts,
   listAudit,
   listEntries,
@@ -30,6 +34,7 @@ import {
   type Operation,
   type Reply,
   registerArtifact,
+  removeAgent,
   revokeToken,
   searchMemory,
   stopJob,
@@ -37,6 +42,7 @@ import {
   type Token,
   Version,
   verifyAudit,
+  WhoAmI,
 } from "@aether/contracts";
 import type { z } from "zod";
 import { type Content, type PutOptions, putContent, readContent } from "./artifacts.ts";
@@ -116,6 +122,13 @@ export interface Client {
     /** Events in order, each once, those that came together given together; a follow goes on by itself where it broke. */
     read(options?: EventOptions): AsyncGenerator<CloudEvent[], void, void>;
   };
+  readonly agents: {
+    add(agent: Input<typeof addAgent>, options?: CallOptions): Promise<Agent>;
+    get(name: string, options?: CallOptions): Promise<Agent>;
+    list(filters?: Input<typeof listAgents>, options?: CallOptions): Promise<Reply<typeof listAgents>>;
+    remove(name: string, options?: CallOptions): Promise<Agent>;
+  };
+  whoami(options?: CallOptions): Promise<WhoAmI>;
   /** Also when the system is down, as long as the gateway answers. */
   health(options?: CallOptions): Promise<Health>;
   metrics(options?: CallOptions): Promise<Metrics>;
@@ -181,6 +194,13 @@ export function createClient(transport: Transport): Client {
       emit: (event, options) => call(emitEvent, event as Input<typeof emitEvent>, options),
       read: (options = {}) => readEventBatches(transport, options),
     },
+    agents: {
+      add: (agent, options) => call(addAgent, agent, options),
+      get: (name, options) => call(getAgent, { name }, options),
+      list: (filters = {}, options) => call(listAgents, filters, options),
+      remove: (name, options) => call(removeAgent, { name }, options),
+    },
+    whoami: (options = {}) => get("/whoami", WhoAmI, options),
     health: (options = {}) => get("/health", Health, options, [503]),
     metrics: (options = {}) => get("/metrics", Metrics, options),
     metricsText: (format, options = {}) =>

@@ -29,6 +29,11 @@ export const actions = [
   "emit_event",
   "read_events",
   "read_metrics",
+  "add_agent",
+  "read_agent",
+  "list_agents",
+  "remove_agent",
+  "run_agent",
   "create_token",
   "read_token",
   "list_tokens",
@@ -38,6 +43,7 @@ export type Action = (typeof actions)[number];
 
 export const resourceTypes = [
   ...["Job", "Jobs", "Artifact", "Artifacts", "Memory", "MemoryEntry", "Events", "Metrics", "Policy", "Audit"],
+  ...["AgentRecord", "Agents"],
   ...["Approval", "Approvals", "Grant", "Token", "Tokens"],
 ] as const;
 export type ResourceType = (typeof resourceTypes)[number];

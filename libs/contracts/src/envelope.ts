@@ -51,6 +51,11 @@ export function principalOf(owner: string): Principal {
   return { type: "User", id, roles: ["member"] };
 }
 
+/** Whether an agent has the uid of the person whom it works for: to the kernel it is that person. */
+export function hasOwnersUid({ type, owner, uid }: Pick<Principal, "type" | "owner" | "uid">): boolean {
+  return type === "Agent" && uid !== undefined && owner === `user:${uid}`;
+}
+
 /** How owners and actors are written in records: `user:1000`, `worker:host-a`. */
 export function principalName(principal: Pick<Principal, "type" | "id">): string {
   return `${principal.type.toLowerCase()}:${principal.id}`;

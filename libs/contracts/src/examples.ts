@@ -1,5 +1,6 @@
 // One whole example per operation and gateway route: what is sent and what comes back. The documents show them, a unit test
 // holds them against the schemas, and a system test holds real answers against them.
+import type { Agent } from "./agents.ts";
 import type { Approval, Grant } from "./approvals.ts";
 import type { Artifact } from "./artifacts.ts";
 import type { Job } from "./jobs.ts";
@@ -42,6 +43,7 @@ const spec: Job["spec"] = {
   resources: { memory: "256MiB", cpus: 1, pids: 256, disk: "1GiB", io: { read_bps: null, write_bps: null } },
   network: { mode: "none" },
   sandbox: { driver: "auto" },
+  attach: null,
   timeout: "10m",
   queue_timeout: "1d",
   grace: "10s",
@@ -167,7 +169,7 @@ const decided = {
   seq: 2,
   kind: "decision",
   ts: { wall: "2026-11-23T10:00:00.000Z", monotonic_ns: "81345022190412", boot_id: bootId },
-  actor: { type: "User", id: "1000", uid: 1000, gid: 1000, pid: 4711, via: "jobs" },
+  actor: { type: "User", id: "1000", uid: 1000, gid: 1000, pid: 4711, owner: null, same_uid: false, via: "jobs" },
   intent_id: null,
   job_id: jobId,
   action: "submit_job",
@@ -250,6 +252,16 @@ const ended = {
   time: "2026-11-23T10:00:00.035Z",
   data: { state: "succeeded", previous_state: "running", reason: null, attempt: 1, exit_code: 0, signal: null },
   sequence: "000000000131",
+};
+
+const scout: Agent = {
+  id: "scout",
+  name: "scout",
+  owner: "user:1000",
+  limits: { cpus: 1, memory: "512MiB", pids: 256, disk: "1GiB", timeout: "1h" },
+  created_at: "2026-11-23T10:00:00.000Z",
+  created_by: "user:1000",
+  revision: 12,
 };
 
 const approvalId = "apr_01kas4f8m3e7g9j1m4p6r8t0w2";
@@ -500,6 +512,13 @@ export const examples: Readonly<Record<string, Example>> = {
     query: { job_id: jobId, type: ["dev.aether.job.started.v1", "dev.aether.job.ended.v1"] },
     reply: [started, ended],
   },
+  "jobs.add-agent": {
+    body: { name: "scout", limits: { cpus: 1, memory: "512MiB" } },
+    reply: scout,
+  },
+  "jobs.get-agent": { params: { name: "scout" }, reply: scout },
+  "jobs.list-agents": { query: { limit: 1 }, reply: { items: [scout], next_cursor: "scout" } },
+  "jobs.remove-agent": { params: { name: "scout" }, reply: scout },
   "/health": {
     reply: {
       status: "up",
@@ -546,6 +565,22 @@ export const examples: Readonly<Record<string, Example>> = {
         },
       ],
       missing: [],
+    },
+  },
+  "/whoami": {
+    reply: {
+      type: "User",
+      id: "1000",
+      name: "user:1000",
+      roles: ["member"],
+      owner: null,
+      uid: 1000,
+      gid: 1000,
+      pid: 4711,
+      groups: [4, 24],
+      known_by: "credentials",
+      same_uid: false,
+      note: null,
     },
   },
   "/version": { reply: { version: "0.1.0", api: "v0", node: "24.21.0" } },

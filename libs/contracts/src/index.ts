@@ -1,5 +1,6 @@
 // The contract package: the only thing two services share. Depends on zod and nothing else; runs in a browser.
 export { type Action, actions, type ResourceType, reservedActions, resourceTypes } from "./actions.ts";
+export { Agent, AgentLimits, AgentName, addAgent, followAgents, getAgent, listAgents, removeAgent } from "./agents.ts";
 export {
   AnswerKind,
   Approval,
@@ -42,7 +43,7 @@ export {
   type Request,
   subjectOf,
 } from "./define.ts";
-export { Envelope, Principal, PrincipalName, principalName, principalOf } from "./envelope.ts";
+export { Envelope, hasOwnersUid, Principal, PrincipalName, principalName, principalOf } from "./envelope.ts";
 export {
   CloudEvent,
   EventFrame,
@@ -144,6 +145,7 @@ export {
   ServiceMetrics,
   systemRoutes,
   Version,
+  WhoAmI,
 } from "./system.ts";
 export {
   Capability,

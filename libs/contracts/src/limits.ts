@@ -92,6 +92,10 @@ export const limits = {
   /** A PDF is read by a job. */
   memoryAddMs: 45 * SECOND,
 
+  /** Of everybody, those that were removed included. */
+  agentsMax: 1000,
+  agentsPerOwnerMax: 32,
+
   approvalsPendingPerPrincipal: 100,
   approvalsPendingMax: 2_000,
   approvalsEndedMax: 2_000,

@@ -1,4 +1,5 @@
 // Every operation there is, by service. Routes, permissions, the client and the documents iterate this and nothing else.
+import { addAgent, followAgents, getAgent, listAgents, removeAgent } from "./agents.ts";
 import {
   answerApproval,
   getApproval,
@@ -44,6 +45,11 @@ export const services = {
     reportAttempt,
     appendLog,
     checkAttempt,
+    addAgent,
+    getAgent,
+    listAgents,
+    removeAgent,
+    followAgents,
     healthOperation("jobs"),
     metricsOperation("jobs"),
   ],

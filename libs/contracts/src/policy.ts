@@ -162,6 +162,11 @@ export const AuditRecord = z.object({
     uid: z.int().nullable(),
     gid: z.int().nullable(),
     pid: z.int().nullable(),
+    owner: z.string().nullable().default(null).describe("Of an agent: for whom it works"),
+    same_uid: z
+      .boolean()
+      .default(false)
+      .describe("Whether an agent has its owner's uid: nothing but its sandbox parts them"),
     via: z.string().describe("The bus caller that vouched for it"),
   }),
   intent_id: IntentId.nullable(),

@@ -35,15 +35,16 @@ const lists: Partial<Record<Action, { action: Action; type: ResourceType }>> = {
   memory_list: { action: "memory_read", type: "MemoryEntry" },
   memory_search: { action: "memory_read", type: "MemoryEntry" },
   read_events: { action: "read_events", type: "Events" },
+  list_agents: { action: "read_agent", type: "AgentRecord" },
   list_approvals: { action: "read_approval", type: "Approval" },
   list_tokens: { action: "read_token", type: "Token" },
 };
 /** Nobody's: what a principal may read of this, they may read of everybody. */
 const somebodyElse = "somebody:else";
 
-/** Actions that each service may ask about: those of its own operations, and, for jobs, their start and the reading of their inputs. */
+/** Actions that each service may ask about: those of its own operations, and, for jobs, their start, the reading of their inputs and the agents that they run as. */
 const askable: Readonly<Record<string, ReadonlySet<Action>>> = {
-  jobs: new Set([...actionsOf(services.jobs), "start_job", "read_artifact"]),
+  jobs: new Set([...actionsOf(services.jobs), "start_job", "read_artifact", "run_agent"]),
   artifacts: new Set(actionsOf(services.artifacts)),
   policy: new Set(actionsOf(services.policy)),
   memory: new Set(actionsOf(services.memory)),
@@ -54,12 +55,15 @@ const reads: Partial<Record<ResourceType, Action>> = {
   Job: "read_job",
   Artifact: "read_artifact",
   MemoryEntry: "memory_read",
+  AgentRecord: "read_agent",
   Approval: "read_approval",
   Grant: "read_approval",
   Token: "read_token",
 };
 /** Actions that make what they are about: there is nothing yet to be hidden. */
-const makers: ReadonlySet<Action> = new Set(["submit_job", "put_artifact", "memory_write", "create_token"]);
+const makers: ReadonlySet<Action> = new Set([
+  ...(["submit_job", "put_artifact", "memory_write", "add_agent", "create_token"] as const),
+]);
 /** Actions that are asked about before they are due, by who only queues them. */
 const foreseen: ReadonlySet<Action> = new Set(["start_job"]);
 /** Actions of status reads only, which may be counted instead of written one by one. */
@@ -186,8 +190,8 @@ function actionsOf(served: (typeof services)[keyof typeof services]): Action[] {
   return served.flatMap(({ access }) => ("action" in access ? [access.action] : []));
 }
 
-/** The type of resource that an action is about, as the operations say; starting a job is about a job. */
+/** The type of resource that an action is about, as the operations say; what no operation asks about is said here. */
 export function resourceTypeOf(action: Action): ResourceType {
   for (const { access } of operations) if ("action" in access && access.action === action) return access.resource;
-  return "Job";
+  return action === "run_agent" ? "AgentRecord" : "Job";
 }

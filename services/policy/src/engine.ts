@@ -108,7 +108,7 @@ export function openEngine(files: PolicyFiles): Engine {
 
 function keyOf({ principal, action, resource, context, approval }: Question): string {
   const sorted = (record: object) => Object.entries(record).sort(([a], [b]) => (a < b ? -1 : 1));
-  const { type, id, roles, owner } = principal;
+  const { type, id, roles, owner = null } = principal;
   return JSON.stringify([
     type,
     id,
