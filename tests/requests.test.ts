@@ -416,7 +416,15 @@ const requests: Record<string, BadRequest> = {
   // Headers and connections.
   "an Origin": { headers: { Origin: "http://localhost" }, body: valid, status: 403 },
   "a Host with a dot": { headers: { Host: "aether.example" }, body: valid, status: 403 },
-  "a token": { headers: { Authorization: "Bearer x" }, body: valid, status: 400 },
+  "a token that is none": { headers: { Authorization: "Bearer x" }, body: valid, status: 401 },
+  "a token that is too long": { headers: { Authorization: `Bearer ${"x".repeat(5000)}` }, body: valid, status: 401 },
+  "a password": { headers: { Authorization: "Basic cm9vdDpyb290" }, body: valid, status: 401 },
+  "two tokens": raw(head("GET /v0/jobs HTTP/1.1", "Authorization: Bearer x\r\nAuthorization: Bearer y\r\n"), 401),
+  "a token that nobody signed": {
+    headers: { Authorization: "Bearer eyJhbGciOiJub25lIiwidHlwIjoiYWV0aGVyLWNhcCtqd3QifQ.e30." },
+    body: valid,
+    status: 401,
+  },
   "a key with spaces": { headers: { "Idempotency-Key": "a b" }, body: valid, status: 400 },
   "a key that is too long": { headers: { "Idempotency-Key": "x".repeat(201) }, body: valid, status: 400 },
   "an intent header that is none": { headers: { "Aether-Intent-Id": "x" }, body: valid, status: 400 },

@@ -10,6 +10,7 @@ import {
   archiveAudit,
   type CloudEvent,
   checkPolicy,
+  createToken,
   deleteArtifact,
   deleteSecret,
   type EventInput,
@@ -23,6 +24,7 @@ import {
   getAudit,
   getEntry,
   getJob,
+  getToken,
   Health,
   type Job,
   type JobList,
@@ -36,8 +38,10 @@ import {
   listEntries,
   listGrants,
   listJobs,
+  listPolicies,
   listQuotas,
   listSecrets,
+  listTokens,
   Metrics,
   type Operation,
   type Quota,
@@ -49,12 +53,14 @@ import {
   removeQuota,
   revokeApproval,
   revokeGrant,
+  revokeToken,
   type Secret,
   searchMemory,
   setHumanSecret,
   setQuota,
   stopJob,
   submitJob,
+  type Token,
   Version,
   verifyAudit,
   WhoAmI,
@@ -114,6 +120,7 @@ export interface Client {
     delete(id: string, options?: CallOptions): Promise<Artifact>;
   };
   readonly policy: {
+    list(page?: Input<typeof listPolicies>, options?: CallOptions): Promise<Reply<typeof listPolicies>>;
     check(question: Input<typeof checkPolicy>, options?: CallOptions): Promise<Reply<typeof checkPolicy>>;
   };
   readonly approvals: {
@@ -130,6 +137,14 @@ export interface Client {
   readonly grants: {
     list(filters?: Input<typeof listGrants>, options?: CallOptions): Promise<Reply<typeof listGrants>>;
     revoke(id: string, options?: CallOptions): Promise<Grant>;
+  };
+  readonly tokens: {
+    /** The answer holds the token; it is not given again. */
+    create(wanted: Input<typeof createToken>, options?: CallOptions): Promise<Reply<typeof createToken>>;
+    get(id: string, options?: CallOptions): Promise<Token>;
+    list(page?: Input<typeof listTokens>, options?: CallOptions): Promise<Reply<typeof listTokens>>;
+    /** With everything that was made with it. */
+    revoke(id: string, options?: CallOptions): Promise<Token>;
   };
   readonly audit: {
     list(filters?: Input<typeof listAudit>, options?: CallOptions): Promise<Reply<typeof listAudit>>;
@@ -207,7 +222,10 @@ export function createClient(transport: Transport): Client {
       list: (filters = {}, options) => call(listArtifacts, filters, options),
       delete: (id, options) => call(deleteArtifact, { id }, options),
     },
-    policy: { check: (question, options) => call(checkPolicy, question, options) },
+    policy: {
+      list: (page = {}, options) => call(listPolicies, page, options),
+      check: (question, options) => call(checkPolicy, question, options),
+    },
     approvals: {
       list: (filters = {}, options) => call(listApprovals, filters, options),
       get: (id, options) => call(getApproval, { id }, options),
@@ -223,6 +241,12 @@ export function createClient(transport: Transport): Client {
     grants: {
       list: (filters = {}, options) => call(listGrants, filters, options),
       revoke: (id, options) => call(revokeGrant, { id }, options),
+    },
+    tokens: {
+      create: (wanted, options) => call(createToken, wanted, options),
+      get: (id, options) => call(getToken, { id }, options),
+      list: (page = {}, options) => call(listTokens, page, options),
+      revoke: (id, options) => call(revokeToken, { id }, options),
     },
     audit: {
       list: (filters = {}, options) => call(listAudit, filters, options),

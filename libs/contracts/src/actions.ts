@@ -13,6 +13,7 @@ export const actions = [
   "list_artifacts",
   "delete_artifact",
   "check_policy",
+  "read_policy",
   "read_audit",
   "verify_audit",
   "list_approvals",
@@ -40,12 +41,16 @@ export const actions = [
   "list_secrets",
   "delete_secret",
   "use_secret",
+  "create_token",
+  "read_token",
+  "list_tokens",
+  "revoke_token",
 ] as const;
 export type Action = (typeof actions)[number];
 
 export const resourceTypes = [
   ...["Job", "Jobs", "Artifact", "Artifacts", "Memory", "MemoryEntry", "Events", "Metrics", "Quota", "Policy", "Audit"],
-  ...["AgentRecord", "Agents", "Approval", "Approvals", "Grant", "Secret", "Secrets"],
+  ...["AgentRecord", "Agents", "Approval", "Approvals", "Grant", "Secret", "Secrets", "Token", "Tokens"],
 ] as const;
 export type ResourceType = (typeof resourceTypes)[number];
 

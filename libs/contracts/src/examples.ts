@@ -8,6 +8,7 @@ import type { LogFrame } from "./logs.ts";
 import type { Citation, MemoryEntry } from "./memory.ts";
 import type { Quota } from "./quotas.ts";
 import type { Secret } from "./secrets.ts";
+import type { Token } from "./tokens.ts";
 
 export interface Example {
   /** Values for the names in the path. */
@@ -22,6 +23,16 @@ export interface Example {
 
 const jobId = "job_01kas4f8m0w3v5x7z9b2d4f6h8";
 const policyVersion = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+const token: Token = {
+  id: "tok_01kas4f8m0w3v5x7z9b2d4f6h8",
+  owner: "user:1000",
+  bind: { uid: 1000 },
+  capabilities: [{ actions: ["read_job", "read_logs"], id: jobId }],
+  chain: [],
+  created_at: "2026-11-23T10:00:00.000Z",
+  expires_at: "2026-11-23T10:05:00.000Z",
+  revoked_at: null,
+};
 const bootId = "6f1c2f0e-6f0a-4c46-9b0e-2f3c1d5a7e90";
 
 const spec: Job["spec"] = {
@@ -410,6 +421,36 @@ export const examples: Readonly<Record<string, Example>> = {
       segments: [{ file: "000000000001-000000004211.jsonl", first_seq: 1, last_seq: 4211, bytes: 3_980_412 }],
       unsealed_bytes: 0,
       max_bytes: 429_496_729,
+    },
+  },
+  "policy.create-token": {
+    body: { capabilities: token.capabilities, ttl: "5m" },
+    reply: {
+      ...token,
+      token: "eyJhbGciOiJFZERTQSIsInR5cCI6ImFldGhlci1jYXArand0In0.eyJhdWQiOiJhZXRoZXIifQ.c2lnbmF0dXJl",
+    },
+  },
+  "policy.tokens": { query: { limit: 1 }, reply: { items: [token], next_cursor: token.id } },
+  "policy.token": { params: { id: token.id }, reply: token },
+  "policy.revoke-token": { params: { id: token.id }, reply: { ...token, revoked_at: "2026-11-23T10:01:00.000Z" } },
+  "policy.policies": {
+    query: { limit: 1 },
+    reply: {
+      policy_version: policyVersion,
+      items: [
+        {
+          id: "own-artifacts",
+          effect: "permit",
+          reason: "an owner may do everything with their own artifacts",
+          ask: null,
+          origin: "shipped",
+          file: "artifacts.cedar",
+          line: 3,
+        },
+      ],
+      next_cursor: "own-artifacts",
+      warnings: [],
+      error: null,
     },
   },
   "policy.verify": {

@@ -87,6 +87,12 @@ export const limits = {
   idempotencyKeepMs: DAY,
 
   auditSinceMaxMs: 3650 * DAY,
+  tokenMaxMs: 15 * MINUTE,
+  tokenChars: 4096,
+  tokenCapabilities: 16,
+  tokenChain: 8,
+  tokensPerPrincipal: 100,
+  tokensMax: 10_000,
 
   memoryTextBytes: 512 * KIB,
   memoryQueryBytes: 2 * KIB,

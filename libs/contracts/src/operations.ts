@@ -28,10 +28,11 @@ import { checkAttempt, describeArtifact, giveOutput, takeInput } from "./job-art
 import { getJob, killJob, listJobs, readLogs, stopJob, submitJob } from "./jobs.ts";
 import { addEntry, forgetEntry, getEntry, listEntries, searchMemory } from "./memory.ts";
 import { lendArtifact } from "./memory-artifacts.ts";
-import { checkPolicy, decide, listAudit, verifyAudit } from "./policy.ts";
+import { checkPolicy, decide, listAudit, listPolicies, verifyAudit } from "./policy.ts";
 import { listQuotas, readQuota, readRates, readUsage, removeQuota, setQuota } from "./quotas.ts";
 import { deleteSecret, describeSecret, listSecrets, setSecret, takeSecret } from "./secrets.ts";
 import { healthOperation, metricsOperation } from "./system.ts";
+import { createToken, getToken, listTokens, revokeToken } from "./tokens.ts";
 import { appendLog, claimJobs, renewWorker, reportAttempt } from "./worker.ts";
 
 export const services = {
@@ -82,6 +83,7 @@ export const services = {
   policy: [
     decide,
     checkPolicy,
+    listPolicies,
     listAudit,
     getAudit,
     verifyAudit,
@@ -93,6 +95,10 @@ export const services = {
     setHumanSecret,
     listGrants,
     revokeGrant,
+    createToken,
+    listTokens,
+    getToken,
+    revokeToken,
     healthOperation("policy"),
     metricsOperation("policy"),
   ],

@@ -1,10 +1,11 @@
 // Signed checkpoints of the log: a note that says "so many records, and the chain ended with this hash", signed with a key that
 // only policy holds, and kept in two places. Whoever rewrites the log must rewrite both places too, and cannot sign.
-import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { createPublicKey } from "node:crypto";
+import { existsSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { open, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type ChainEnd, noteKey, parseNotes, signNote, verifyNote } from "@aether/chain";
+import { openSigningKey } from "./signing-key.ts";
 
 export interface Checkpoints {
   /** The two files. */
@@ -23,7 +24,7 @@ export interface Checkpoints {
 
 /** Opens the checkpoints; the key is made on first use. Folders exist. */
 export function openCheckpoints(folder: string, copyFolder: string): Checkpoints {
-  const privateKey = openKey(join(folder, "checkpoint.key"));
+  const privateKey = openSigningKey(join(folder, "checkpoint.key"));
   const publicKey = createPublicKey(privateKey);
   const publicPem = publicKey.export({ type: "spki", format: "pem" }).toString();
   const publicFile = join(copyFolder, "audit-checkpoint.pub");
@@ -63,13 +64,4 @@ function dropTornEnd(file: string): void {
   const content = readFileSync(file, "utf8");
   const { rest } = parseNotes(content);
   if (rest > 0 && rest < 400) truncateSync(file, Buffer.byteLength(content.slice(0, content.length - rest)));
-}
-
-function openKey(file: string): KeyObject {
-  mkdirSync(join(file, ".."), { recursive: true, mode: 0o700 });
-  if (!existsSync(file)) {
-    const pem = generateKeyPairSync("ed25519").privateKey.export({ type: "pkcs8", format: "pem" });
-    writeFileSync(file, pem, { mode: 0o600, flag: "wx", flush: true });
-  }
-  return createPrivateKey(readFileSync(file));
 }
