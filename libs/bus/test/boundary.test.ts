@@ -117,6 +117,8 @@ describe.skipIf(missing)(`bus boundary${missing ? `: ${missing}` : ""}`, () => {
       [memory, "$JS.API.STREAM.DELETE.MEMORY"],
       [memory, "$JS.API.STREAM.MSG.DELETE.LOGS"],
       [memory, "$KV.jobs.x"],
+      [gateway, "aether.bytes.v0.gateway.x"],
+      [worker, "aether.bytes.v0.gateway.x"],
     ];
     for (const [bus, subject] of refused) {
       await expect(bus.nats.request(subject, "{}", { timeout: 500 }), `${bus.user} → ${subject}`).rejects.toThrow(
@@ -126,6 +128,9 @@ describe.skipIf(missing)(`bus boundary${missing ? `: ${missing}` : ""}`, () => {
     for (const [bus, subject] of [
       [worker, "_INBOX.jobs.>"],
       [worker, "aether.v0.*.jobs.claim"],
+      [worker, "aether.bytes.v0.worker-host-b.>"],
+      [worker, "aether.bytes.v0.gateway.>"],
+      [jobs, "aether.bytes.v0.gateway.>"],
       [gateway, ">"],
       [policy, "_INBOX.jobs.>"],
       [ops, "$KV.>"],

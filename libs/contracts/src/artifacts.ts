@@ -180,13 +180,18 @@ export const downloadArtifact = defineOperation({
   timeoutMs: limits.transferStepMs,
 });
 
-export const readChunk = defineOperation({
+export const readChunks = defineOperation({
   name: "artifacts.read",
   kind: "unary",
-  summary: "Read one chunk of a download",
-  request: z.strictObject({ transfer, index: z.int().min(0) }),
+  summary: "Have the next chunks of a download sent to the caller, under a token of this request",
+  request: z.strictObject({
+    transfer,
+    index: z.int().min(0),
+    count: z.int().min(1).max(limits.transferChunksInFlight),
+    known: z.strictObject({ index: z.int().min(0), sequence: z.int().min(1) }).optional(),
+    to: transfer,
+  }),
   reply: z.object({}),
-  bytes: "reply",
   problems: ["conflict"],
   access: fenced,
   callers: ["gateway", "worker", "memory"],

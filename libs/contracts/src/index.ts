@@ -9,7 +9,7 @@ export {
   downloadArtifact,
   getArtifact,
   listArtifacts,
-  readChunk,
+  readChunks,
   registerArtifact,
   Sha256,
   sendChunk,
