@@ -64,22 +64,25 @@ export function artifactHandlers(parts: HandlerParts) {
         await parts.requireSpace();
         transfers.requireRoom(call);
         const upload = await uploads.begin(toDraft(described, call), { sizeBytes, sha256 });
-        return { transfer: transfers.open(call, { upload, stored: null, end: upload.abort }) };
+        const transfer = transfers.open(call, { upload, stored: null, end: upload.abort });
+        return { transfer, known: upload.isKnown && isTrustedToHash(call) };
       },
     }),
     handler(sendChunk, {
       async handle({ transfer, index }, call) {
         const { upload } = transfers.use(call, transfer);
+        if (upload?.isKnown && call.bytes.length === 0 && isTrustedToHash(call)) return {};
         if (upload?.chunks !== index) throw new ProblemError("conflict", { detail: "this is not the next chunk" });
         await upload.write(call.bytes);
         return {};
       },
     }),
     handler(commitUpload, {
-      async handle({ transfer }, call) {
+      async handle({ transfer, came }, call) {
+        if (came && !isTrustedToHash(call)) throw new ProblemError("conflict", { detail: "the bytes have to be sent" });
         const { upload } = transfers.take(call, transfer);
         if (!upload) throw new ProblemError("conflict", { detail: "this transfer is a download" });
-        const entry = await upload.commit();
+        const entry = await upload.commit(came);
         return toPublic(entry.value, entry.revision);
       },
     }),
@@ -162,6 +165,11 @@ export function toDownload(store: Store, stored: StoredObject): Transfer {
       await store.exclusive(() => store.release(stored.object));
     },
   };
+}
+
+/** Whose word counts for what came to it: the gateway's, which speaks for every user already. */
+function isTrustedToHash({ caller }: Call): boolean {
+  return caller === "gateway";
 }
 
 function toDraft(
