@@ -6,7 +6,17 @@ import { chmodSync, chownSync, mkdirSync, readFileSync, symlinkSync, truncateSyn
 import { request as httpRequest } from "node:http";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { type Artifact, limits, Problem } from "@aether/contracts";
+import { type Bus, request } from "@aether/bus";
+import {
+  type Artifact,
+  closeTransfer,
+  commitUpload,
+  createId,
+  limits,
+  Problem,
+  sendChunk,
+  uploadArtifact,
+} from "@aether/contracts";
 import { requireBackend, tempDir, waitFor } from "@aether/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Aether, startAether } from "./_aether.ts";
@@ -66,6 +76,21 @@ describe.skipIf(missing)(`artifacts${missing ? `: ${missing}` : ""}`, () => {
     await using bus = await aether.connect("ops");
     return (await bus.jsm.streams.info("ARTIFACTS")).state.messages;
   };
+  /** On the bus, as the gateway does for root. */
+  const as = {
+    envelope: {
+      request_id: createId("req"),
+      principal: { type: "User" as const, id: "0", roles: ["operator" as const] },
+    },
+  };
+  const begin = async (bus: Bus, announced: { sha256: string; size_bytes: number }) =>
+    (await request(bus, uploadArtifact, { name: "begun", ...announced }, as)).reply;
+  const uploads = async () => {
+    const all = (await aether.client.metrics()).services.flatMap(({ metrics }) => metrics);
+    const points = all.flatMap((metric) => (metric.type === "histogram" ? metric.points : []));
+    const own = points.filter(({ attributes }) => attributes["aether.operation"] === "artifacts.upload");
+    return own.reduce((sum, { count }) => sum + count, 0);
+  };
   const refused = async (as: Curl, path: string) => {
     const answer = await as.post("/v0/artifacts", { path });
     expect(refusal(answer)).toEqual([422, "file-refused"]);
@@ -102,6 +127,118 @@ describe.skipIf(missing)(`artifacts${missing ? `: ${missing}` : ""}`, () => {
       await aether.client.artifacts.delete(announced.id);
       expect(await messages()).toBe(before);
       await expect(aether.client.artifacts.get(announced.id)).rejects.toMatchObject({ slug: "not-found" });
+    });
+
+    it("that are known under the digest that was announced go no further than the gateway", async () => {
+      const bytes = randomBytes(20 * limits.chunkBytes);
+      const { id, sha256: digest } = await aether.client.artifacts.put(bytesOf(bytes), { name: "first" });
+      const received = async () =>
+        ((await (await fetch(`${aether.nats.monitor}/varz`)).json()) as { in_bytes: number }).in_bytes;
+      const [before, stored] = [await received(), await messages()];
+      const again = await aether.client.artifacts.put(bytesOf(bytes), { name: "again", sha256: digest });
+      expect((await received()) - before).toBeLessThan(limits.chunkBytes);
+      expect(again).toMatchObject({ name: "again", size_bytes: bytes.length, sha256: digest });
+      expect(await messages()).toBe(stored);
+      await aether.client.artifacts.delete(id);
+      expect((await read(again.id)).equals(bytes)).toBe(true);
+    });
+
+    it("that are known stay from the beginning of an upload to its end, whatever is deleted meanwhile", async () => {
+      await using gateway = await aether.connect("gateway");
+      const bytes = randomBytes(2 * limits.chunkBytes);
+      const came = { sha256: sha256(bytes), size_bytes: bytes.length };
+      const before = await messages();
+      const first = await aether.client.artifacts.put(bytesOf(bytes), { name: "last" });
+      const begun = await begin(gateway, came);
+      const given = await begin(gateway, came);
+      expect([begun.known, given.known]).toEqual([true, true]);
+      await aether.client.artifacts.delete(first.id);
+      expect(await messages()).toBe(before + 2);
+      expect((await begin(gateway, came)).known).toBe(false); // nobody has them any more
+      await request(gateway, closeTransfer, { transfer: given.transfer }, as);
+      const made = (await request(gateway, commitUpload, { transfer: begun.transfer, came }, as)).reply;
+      expect((await read(made.id)).equals(bytes)).toBe(true);
+      await aether.client.artifacts.delete(made.id);
+      expect(await messages()).toBe(before);
+    });
+
+    it("that are known go when who announced them gives up, sends others or dawdles, and nothing is stored", async () => {
+      await using gateway = await aether.connect("gateway");
+      const bytes = randomBytes(100);
+      const came = { sha256: sha256(bytes), size_bytes: bytes.length };
+      const before = await messages();
+      const first = await aether.client.artifacts.put(bytesOf(bytes), { name: "known" });
+      const [gives, lies, dawdles] = [
+        await begin(gateway, came),
+        await begin(gateway, came),
+        await begin(gateway, came),
+      ];
+      const begunAt = performance.now();
+      await aether.client.artifacts.delete(first.id);
+      await request(gateway, closeTransfer, { transfer: gives.transfer }, as);
+      const commit = (transfer: string, other: object = {}) =>
+        request(gateway, commitUpload, { transfer, came: { ...came, ...other } }, as);
+      await expect(commit(lies.transfer, { sha256: sha256("other") })).rejects.toMatchObject({
+        slug: "digest-mismatch",
+      });
+      while (performance.now() - begunAt < 1_000) {
+        await request(
+          gateway,
+          sendChunk,
+          { transfer: dawdles.transfer, index: 0 },
+          { ...as, bytes: new Uint8Array(0) },
+        );
+        expect(await messages()).toBe(before + 1); // kept open
+      }
+      await waitFor("the bytes to go", async () => (await messages()) === before);
+      await expect(commit(dawdles.transfer)).rejects.toMatchObject({ slug: "conflict" });
+      expect((await aether.client.artifacts.list({ sha256: came.sha256 })).items).toEqual([]);
+    });
+
+    it("are believed to have come to the gateway alone, and only where they are known", async () => {
+      await using gateway = await aether.connect("gateway");
+      await using memory = await aether.connect("memory");
+      const bytes = randomBytes(100);
+      const came = { sha256: sha256(bytes), size_bytes: bytes.length };
+      const unknown = await begin(gateway, came);
+      expect(unknown.known).toBe(false);
+      await expect(request(gateway, commitUpload, { transfer: unknown.transfer, came }, as)).rejects.toMatchObject({
+        slug: "conflict",
+      });
+      await aether.client.artifacts.put(bytesOf(bytes), { name: "known" });
+      const told = await begin(memory, came);
+      expect(told.known).toBe(false);
+      await expect(request(memory, commitUpload, { transfer: told.transfer, came }, as)).rejects.toMatchObject({
+        slug: "conflict",
+      });
+      const empty = { ...as, bytes: new Uint8Array(0) };
+      await expect(request(memory, sendChunk, { transfer: told.transfer, index: 0 }, empty)).rejects.toMatchObject({
+        slug: "invalid-request",
+      });
+      await request(memory, closeTransfer, { transfer: told.transfer }, as);
+    });
+
+    it("of an upload that was lost on the way are to be sent again, and nothing of them is stored", async () => {
+      const bytes = randomBytes(4 * limits.chunkBytes);
+      const { sha256: digest } = await aether.client.artifacts.put(bytesOf(bytes), { name: "kept" });
+      const [before, begun] = [await messages(), await uploads()];
+      const again = aether.client.artifacts.put(
+        (async function* () {
+          yield bytes.subarray(0, 100);
+          await waitFor("the upload to be begun", async () => (await uploads()) === begun + 1);
+          await aether.programs.artifacts.kill();
+          aether.programs.artifacts.start();
+          await aether.ready();
+          yield bytes.subarray(100);
+        })(),
+        { name: "lost", sha256: digest },
+      );
+      await expect(again).rejects.toMatchObject({
+        slug: "unavailable",
+        problem: { status: 503, retry_after_ms: 1000 },
+      });
+      expect((await aether.client.artifacts.list({ sha256: digest })).items.map(({ name }) => name)).toEqual(["kept"]);
+      expect(await messages()).toBe(before);
     });
 
     it("other than announced are refused and nothing of them stays", async () => {
@@ -260,10 +397,17 @@ describe.skipIf(missing)(`artifacts${missing ? `: ${missing}` : ""}`, () => {
       ]);
     });
 
-    it("are not had by knowing their digest", async () => {
+    it("are not had by knowing their digest, nor is it told that they are there", async () => {
       const made = toArtifact(await put("a secret of ada's", "secret", curl.as(ada)));
-      const header = `Content-Digest: sha-256=:${Buffer.from(made.sha256, "hex").toString("base64")}:`;
-      expect(refusal(await put("guess", "mine", curl.as(ben), "-H", header))).toEqual([422, "digest-mismatch"]);
+      const guess = async (digest: string) => {
+        const header = `Content-Digest: sha-256=:${Buffer.from(digest, "hex").toString("base64")}:`;
+        const answer = await put("guess", "mine", curl.as(ben), "-H", header);
+        const { instance: _, ...problem } = problemOf(answer);
+        return { ...problem, headers: [...answer.headers.keys()] };
+      };
+      const known = await guess(made.sha256);
+      expect([known.status, known.type]).toEqual([422, "urn:aether:problem:digest-mismatch"]);
+      expect(known).toEqual(await guess(sha256("nobody's")));
     });
   });
 
@@ -412,6 +556,18 @@ describe.skipIf(missing)("a full store of artifacts", () => {
       })(),
       { name: "same", sha256: made.sha256 },
     );
+    // Others learn nothing from it of what is there.
+    await using gateway = await aether.connect("gateway");
+    const principal = { type: "User" as const, id: "41001", roles: ["member" as const], uid: 41_001 };
+    for (const announced of [made.sha256, sha256("nobody's")])
+      await expect(
+        request(
+          gateway,
+          uploadArtifact,
+          { name: "guess", size_bytes: first.length, sha256: announced },
+          { envelope: { request_id: createId("req"), principal } },
+        ),
+      ).rejects.toMatchObject({ slug: "artifacts-full" });
     await aether.client.artifacts.delete(made.id);
     await aether.client.artifacts.delete(again.id);
     await expect(put(randomBytes(2 * 1024 * 1024))).resolves.toMatchObject({ name: "b" });

@@ -14,7 +14,7 @@ import {
   isTerminal,
   type Job,
   type JobSpecInput,
-  readChunk,
+  readChunks,
   takeInput,
 } from "@aether/contracts";
 import { requireBackend, tempDir, waitFor } from "@aether/testkit";
@@ -248,7 +248,9 @@ describe.skipIf(missing)(`artifacts of jobs${missing ? `: ${missing}` : ""}`, ()
       slug: "conflict",
     });
     // Not even the secret of a transfer that somebody else has begun is of use.
-    await expect(request(bus, readChunk, { transfer, index: 0 }, envelope)).rejects.toMatchObject({ slug: "conflict" });
+    await expect(
+      request(bus, readChunks, { transfer, index: 0, count: 1, to: "0".repeat(32) }, envelope),
+    ).rejects.toMatchObject({ slug: "conflict" });
     const { id } = input;
     await expect(request(bus, getArtifact, { id }, envelope)).rejects.toMatchObject({ slug: "unavailable" });
     await expect(request(bus, downloadArtifact, { id }, envelope)).rejects.toMatchObject({ slug: "unavailable" });

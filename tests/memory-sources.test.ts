@@ -14,7 +14,7 @@ import {
   limits,
   type MemoryEntry,
   Problem,
-  readChunk,
+  readChunks,
 } from "@aether/contracts";
 import { requireBackend, tempDir } from "@aether/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -235,11 +235,11 @@ describe.skipIf(missing)(`sources of memory${missing ? `: ${missing}` : ""}`, ()
         });
       const lent = await lend({ ...member, id: String(ada.uid) });
       await using gateway = await aether.connect("gateway");
-      const stolen = { transfer: lent.reply.transfer ?? "", index: 0 };
+      const stolen = { transfer: lent.reply.transfer ?? "", index: 0, count: 1, to: "0".repeat(32) };
       const principal = { ...member, roles: [...member.roles] };
-      await expect(request(gateway, readChunk, stolen, { envelope: { ...envelope, principal } })).rejects.toMatchObject(
-        { slug: "conflict" },
-      );
+      await expect(
+        request(gateway, readChunks, stolen, { envelope: { ...envelope, principal } }),
+      ).rejects.toMatchObject({ slug: "conflict" });
     });
   });
 });

@@ -1,5 +1,6 @@
 // Files to and from artifacts: with what has come so far on a terminal's last line, and nothing half done left behind,
-// whatever ends it. What is downloaded is held against its digest before it gets its name.
+// whatever ends it. A file's digest is announced, so that bytes that are there already are not stored again; what is downloaded
+// is held against its digest before it gets its name.
 import { createHash, randomBytes } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { open, rename, rm, stat } from "node:fs/promises";
@@ -30,28 +31,44 @@ export function sourceOf(operand: string, stdin: NodeJS.ReadStream): Source {
   return operand === "-" ? { stdin } : { file: operand };
 }
 
-/** Stores bytes as an artifact. */
+/** Stores bytes as an artifact. A file is read twice: bytes that are there already need not be stored again. */
 export function upload(client: Client, terminal: Terminal, source: Source, described: Described): Promise<Artifact> {
   return untilInterrupted(async (signal) => {
-    const { bytes, sizeBytes, ownName } = await openSource(source);
+    const { read, sizeBytes, ownName } = await openSource(source, signal);
     const { name = ownName, type = typeOf(name), jobId, labels } = described;
-    return client.artifacts.put(withProgress(terminal, bytes, `storing ${name}`, sizeBytes), {
+    const hashed = () => digestOf(withProgress(terminal, read(), `hashing ${name}`, sizeBytes));
+    const sha256 = sizeBytes === null ? null : await hashed();
+    return client.artifacts.put(withProgress(terminal, read(), `storing ${name}`, sizeBytes), {
       ...{ name, type, signal },
       ...(jobId !== undefined && { jobId }),
       ...(labels && { labels }),
       ...(sizeBytes !== null && { sizeBytes }),
+      ...(sha256 !== null && { sha256 }),
     });
   });
 }
 
-async function openSource(source: Source) {
-  if ("stdin" in source) return { bytes: source.stdin, sizeBytes: null, ownName: "stdin" };
-  if ("bytes" in source) return { bytes: source.bytes, sizeBytes: null, ownName: "bytes" };
+interface OpenSource {
+  /** Its bytes from the beginning; more than once only where their number is known. */
+  read(): AsyncIterable<Uint8Array>;
+  sizeBytes: number | null;
+  ownName: string;
+}
+
+async function openSource(source: Source, signal: AbortSignal): Promise<OpenSource> {
+  if ("stdin" in source) return { read: () => source.stdin, sizeBytes: null, ownName: "stdin" };
+  if ("bytes" in source) return { read: () => source.bytes, sizeBytes: null, ownName: "bytes" };
   const { file } = source;
   const found = await stat(file);
   if (!found.isFile()) throw new Failure(`${file} is not a file`, { exitCode: exitCodes.usage });
-  const bytes = createReadStream(file, { highWaterMark: 256 * 1024 });
-  return { bytes, sizeBytes: found.size, ownName: path.basename(file) };
+  const read = () => createReadStream(file, { highWaterMark: 256 * 1024, signal });
+  return { read, sizeBytes: found.size, ownName: path.basename(file) };
+}
+
+async function digestOf(bytes: AsyncIterable<Uint8Array>): Promise<string> {
+  const hash = createHash("sha256");
+  for await (const part of bytes) hash.update(part);
+  return hash.digest("hex");
 }
 
 /** Writes an artifact's bytes to a file, which is there as a whole or not at all; `-` is standard output. */

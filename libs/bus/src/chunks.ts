@@ -1,6 +1,8 @@
 // Bytes in chunks of one size, a few of them under way at a time: how whoever sends or reads a transfer keeps it moving
 // without ever holding much of it.
 import { limits } from "@aether/contracts";
+import type { Chunk, ChunkQuery } from "./delivery.ts";
+import type { ChunkPlace } from "./objects.ts";
 
 /** Sends all parts on in whole chunks, the last one smaller; rejects when one was not taken. */
 export async function sendInChunks(
@@ -32,15 +34,31 @@ export async function sendInChunks(
   await Promise.all(pending);
 }
 
-/** Chunks from one number to another in order, a few of them asked for before they are needed. */
-export async function* readAhead(read: (index: number) => Promise<Uint8Array>, first: number, last: number) {
-  const ahead: Promise<Uint8Array>[] = [];
-  for (let index = first, next = first; index <= last; index++) {
-    for (; next <= last && ahead.length < limits.transferChunksInFlight; next++) {
-      const asked = read(next);
-      asked.catch(() => {}); // met when its turn comes
-      ahead.push(asked);
+/** Chunks from one number to another in order; the next few are asked for while those before are used. */
+export async function* readAhead(
+  read: (query: ChunkQuery) => Promise<Chunk[]>,
+  first: number,
+  last: number,
+): AsyncGenerator<Chunk, void, void> {
+  const ask = (index: number, known?: ChunkPlace) => {
+    if (index > last) return null;
+    const asked = read({
+      ...{ index, count: Math.min(limits.transferChunksInFlight, last - index + 1) },
+      ...(known && { known: { index: known.index, sequence: known.sequence } }),
+    });
+    asked.catch(() => {}); // met when its turn comes
+    return asked;
+  };
+  let wanted = first;
+  for (let asked = ask(first); asked !== null; ) {
+    const chunks = await asked;
+    const known = chunks.at(-1);
+    if (!known) throw new Error("no chunk came");
+    asked = ask(Math.max(first, known.index + 1), known);
+    for (const chunk of chunks) {
+      if (chunk.index < first) continue; // on the way to the first
+      if (chunk.index !== wanted++) throw new Error(`chunk ${wanted - 1} is missing`);
+      yield chunk;
     }
-    yield { index, data: (await ahead.shift()) as Uint8Array };
   }
 }

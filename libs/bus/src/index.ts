@@ -4,6 +4,7 @@ export { cutText, operationPreview } from "./act.ts";
 export { type Bucket, type Entry, isWrongSequence, openBucket, RevisionConflict } from "./bucket.ts";
 export { readAhead, sendInChunks } from "./chunks.ts";
 export { type Bus, type BusOptions, connectBus } from "./connection.ts";
+export { type Chunk, type ChunkQuery, requestChunks } from "./delivery.ts";
 export { type Ledger, ledgerWriterKey, openLedger, removedHeader, Superseded } from "./ledger.ts";
 export {
   appendMessage,
@@ -29,4 +30,4 @@ export {
 } from "./serve.ts";
 export { type ServerConfigOptions, seedFile, serverConfig } from "./server-config.ts";
 export { startTail, streamState, type TailMessage, type TailOptions } from "./tail.ts";
-export { objectSubject, type StreamSpec, streams, type UserSpec, users } from "./topology.ts";
+export { deliverySubject, objectSubject, type StreamSpec, streams, type UserSpec, users } from "./topology.ts";

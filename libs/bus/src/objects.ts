@@ -5,7 +5,7 @@ import { JetStreamApiError } from "@nats-io/jetstream";
 import { headers } from "@nats-io/transport-node";
 import type { Bus } from "./connection.ts";
 
-const chunkHeader = "Aether-Chunk";
+export const chunkHeader = "Aether-Chunk";
 const messageNotFound = 10037;
 const storeTimeoutMs = 8_000;
 const purgeTimeoutMs = 60_000;
@@ -21,6 +21,11 @@ export interface Objects {
   append(object: string, index: number, data: Uint8Array): Promise<number>;
   /** The chunk, looked for from a known one before it on; null where it is not there. */
   read(object: string, index: number, known: ChunkPlace): Promise<(ChunkPlace & { data: Uint8Array }) | null>;
+  /**
+   * Has the server send a chunk to this subject: the one looked for, or one nearer to the known one, which is before it. What
+   * is looked for behind the last is not there and says so.
+   */
+  send(object: string, index: number, known: ChunkPlace, to: string): void;
   purge(object: string): Promise<void>;
   /** Every object of which there is a chunk. */
   list(): Promise<string[]>;
@@ -57,6 +62,10 @@ export function openObjects(bus: Bus, stream: string, prefix: string): Objects {
         if (found.index === index) return found;
         place = found;
       }
+    },
+    send(object, index, known, to) {
+      const query = { seq: Math.max(1, known.sequence + index - known.index), next_by_subj: subject(object) };
+      bus.nats.publish(`$JS.API.DIRECT.GET.${stream}`, JSON.stringify(query), { reply: to });
     },
     async purge(object) {
       const request = JSON.stringify({ filter: subject(object) });

@@ -4,7 +4,7 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "n
 import { join } from "node:path";
 import { nkeys } from "@nats-io/transport-node";
 import { publicKeyOf } from "./nkey.ts";
-import { imports, type UserSpec, users } from "./topology.ts";
+import { deliveries, imports, type UserSpec, users } from "./topology.ts";
 
 const MIB = 1024 * 1024;
 
@@ -57,12 +57,12 @@ export function serverConfig(options: ServerConfigOptions): string {
     },
     accounts: {
       SYS: { users: of("SYS") },
-      EDGE: { users: of("EDGE"), imports: toImports("EDGE") },
-      WORK: { users: of("WORK"), imports: toImports("WORK") },
+      EDGE: { users: of("EDGE"), imports: toImports("EDGE", options.hosts) },
+      WORK: { users: of("WORK"), imports: toImports("WORK", options.hosts) },
       CORE: {
         jetstream: "enabled",
         users: of("CORE"),
-        exports: [...toExports("EDGE"), ...toExports("WORK")],
+        exports: [...toExports("EDGE", options.hosts), ...toExports("WORK", options.hosts)],
       },
       AUDIT: { jetstream: "enabled", users: of("AUDIT") },
     },
@@ -82,10 +82,14 @@ function toUser(user: UserSpec, key: string) {
   };
 }
 
-const toImports = (account: "EDGE" | "WORK") =>
-  imports(account).map((subject) => ({ service: { account: "CORE", subject } }));
-const toExports = (account: "EDGE" | "WORK") =>
-  imports(account).map((subject) => ({ service: subject, accounts: [account] }));
+const toImports = (account: "EDGE" | "WORK", hosts: readonly string[]) => [
+  ...imports(account).map((subject) => ({ service: { account: "CORE", subject } })),
+  ...deliveries(account, hosts).map((subject) => ({ stream: { account: "CORE", subject } })),
+];
+const toExports = (account: "EDGE" | "WORK", hosts: readonly string[]) => [
+  ...imports(account).map((subject) => ({ service: subject, accounts: [account] })),
+  ...deliveries(account, hosts).map((subject) => ({ stream: subject, accounts: [account] })),
+];
 
 function publicKey(keysDir: string, user: string): string {
   const file = seedFile(keysDir, user);

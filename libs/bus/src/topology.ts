@@ -26,6 +26,9 @@ export interface StreamSpec {
 /** Under it each object of ARTIFACTS has a subject of its own, whose messages are its chunks. */
 export const objectSubject = "aether.artifact.v0";
 
+/** Where the store sends chunks that a user asked for: a subject that he alone may subscribe to, with a token of each time. */
+export const deliverySubject = (user: string, token = ">") => `aether.bytes.v0.${user}.${token}`;
+
 /** Streams and buckets, each with its share of the store's reserved bytes. The shares sum to 1. */
 export const streams: readonly StreamSpec[] = [
   { name: "KV_jobs", account: "CORE", subjects: ["$KV.jobs.>"], maxBytesShare: 0.12, kind: "bucket" },
@@ -125,7 +128,7 @@ const gateway: UserSpec = {
   name: "gateway",
   account: "EDGE",
   publish: publishes("gateway", "gateway"),
-  subscribe: [inbox("gateway")],
+  subscribe: [inbox("gateway"), deliverySubject("gateway")],
   responds: false,
 };
 
@@ -182,7 +185,7 @@ const memory: UserSpec = {
     "$KV.idempotency.>",
     ...reads("KV_idempotency"),
   ],
-  subscribe: [inbox("memory"), ...serves("memory")],
+  subscribe: [inbox("memory"), deliverySubject("memory"), ...serves("memory")],
   responds: true,
 };
 
@@ -218,7 +221,7 @@ const worker = (host: string): UserSpec => ({
   name: `worker-${host}`,
   account: "WORK",
   publish: publishes(`worker-${host}`, "worker"),
-  subscribe: [inbox(`worker-${host}`)],
+  subscribe: [inbox(`worker-${host}`), deliverySubject(`worker-${host}`)],
   responds: false,
 });
 
@@ -255,4 +258,9 @@ export function imports(account: "EDGE" | "WORK"): string[] {
   return account === "EDGE"
     ? callable("gateway").map((operation) => `aether.v0.gateway.${operation.name}`)
     : callable("worker").map((operation) => `aether.v0.*.${operation.name}`);
+}
+
+/** Subjects of chunks that CORE exports to an account and the account imports, one reader at a time. */
+export function deliveries(account: "EDGE" | "WORK", hosts: readonly string[]): string[] {
+  return account === "EDGE" ? [deliverySubject("gateway")] : hosts.map((host) => deliverySubject(`worker-${host}`));
 }

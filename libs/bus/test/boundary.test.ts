@@ -128,6 +128,8 @@ describe.skipIf(missing)(`bus boundary${missing ? `: ${missing}` : ""}`, () => {
       [secrets, "$JS.API.STREAM.PURGE.KV_secrets"],
       [secrets, "aether.v0.secrets.jobs.submit"],
       [ops, "$JS.API.DIRECT.GET.KV_secrets"],
+      [gateway, "aether.bytes.v0.gateway.x"],
+      [worker, "aether.bytes.v0.gateway.x"],
     ];
     for (const [bus, subject] of refused) {
       await expect(bus.nats.request(subject, "{}", { timeout: 500 }), `${bus.user} → ${subject}`).rejects.toThrow(
@@ -137,6 +139,9 @@ describe.skipIf(missing)(`bus boundary${missing ? `: ${missing}` : ""}`, () => {
     for (const [bus, subject] of [
       [worker, "_INBOX.jobs.>"],
       [worker, "aether.v0.*.jobs.claim"],
+      [worker, "aether.bytes.v0.worker-host-b.>"],
+      [worker, "aether.bytes.v0.gateway.>"],
+      [jobs, "aether.bytes.v0.gateway.>"],
       [gateway, ">"],
       [policy, "_INBOX.jobs.>"],
       [ops, "$KV.>"],

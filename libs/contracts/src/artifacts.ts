@@ -112,7 +112,8 @@ export const uploadArtifact = defineOperation({
     size_bytes: z.int().min(0).optional(),
     sha256: Sha256.optional(),
   }),
-  reply: z.object({ transfer }),
+  // Only the gateway, which hashes what comes itself, hears that bytes are there: it sends on none of them.
+  reply: z.object({ transfer, known: z.boolean() }),
   problems: [...putProblems, "idempotency-conflict"],
   access: { action: "put_artifact", resource: "Artifact", owner: "caller", record: "before" },
   callers: ["gateway", "memory"],
@@ -125,7 +126,8 @@ export const uploadArtifact = defineOperation({
 export const sendChunk = defineOperation({
   name: "artifacts.chunk",
   kind: "unary",
-  summary: "Send the next chunk of an upload; answered when it is stored",
+  summary:
+    "Send the next chunk of an upload, answered when it is stored; an empty one keeps an upload of known bytes open",
   request: z.strictObject({ transfer, index: z.int().min(0) }),
   reply: z.object({}),
   bytes: "request",
@@ -140,7 +142,10 @@ export const commitUpload = defineOperation({
   name: "artifacts.commit",
   kind: "unary",
   summary: "End an upload: from here on the artifact is there",
-  request: z.strictObject({ transfer }),
+  request: z.strictObject({
+    transfer,
+    came: z.strictObject({ sha256: Sha256, size_bytes: z.int().min(0) }).optional(),
+  }),
   reply: Artifact,
   problems: ["conflict", "digest-mismatch", "idempotency-conflict", "artifacts-full"],
   access: fenced,
@@ -180,13 +185,18 @@ export const downloadArtifact = defineOperation({
   timeoutMs: limits.transferStepMs,
 });
 
-export const readChunk = defineOperation({
+export const readChunks = defineOperation({
   name: "artifacts.read",
   kind: "unary",
-  summary: "Read one chunk of a download",
-  request: z.strictObject({ transfer, index: z.int().min(0) }),
+  summary: "Have the next chunks of a download sent to the caller, under a token of this request",
+  request: z.strictObject({
+    transfer,
+    index: z.int().min(0),
+    count: z.int().min(1).max(limits.transferChunksInFlight),
+    known: z.strictObject({ index: z.int().min(0), sequence: z.int().min(1) }).optional(),
+    to: transfer,
+  }),
   reply: z.object({}),
-  bytes: "reply",
   problems: ["conflict"],
   access: fenced,
   callers: ["gateway", "worker", "memory"],

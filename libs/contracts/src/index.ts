@@ -26,7 +26,7 @@ export {
   downloadArtifact,
   getArtifact,
   listArtifacts,
-  readChunk,
+  readChunks,
   registerArtifact,
   Sha256,
   sendChunk,

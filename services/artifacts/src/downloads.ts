@@ -1,29 +1,23 @@
-// Bytes on their way out, chunk by chunk: what a reader does not ask for is not held for him.
+// Bytes that this service reads itself, chunk by chunk: what is not asked for is not held.
 import type { ChunkPlace, Objects } from "@aether/bus";
 import type { StoredObject } from "./record.ts";
 
-/** Reads the chunks of an object by their numbers; the one after the last read is found at once. */
-export function createReader(
+/** All of an object's bytes, the next chunk being read while the one before is used. */
+export async function* readObject(
   objects: Objects,
-  { object, first }: StoredObject,
-): (index: number) => Promise<Uint8Array> {
-  const start: ChunkPlace = { index: 0, sequence: first };
-  let last = start;
-  return async (index) => {
-    const found = await objects.read(object, index, last.index <= index ? last : start);
+  { object, first, chunks }: StoredObject,
+): AsyncGenerator<Uint8Array, void, void> {
+  let known: ChunkPlace = { index: 0, sequence: first };
+  const read = async (index: number) => {
+    const found = await objects.read(object, index, known);
     if (!found) throw new Error(`chunk ${index} of object ${object} is missing`);
-    last = { index: found.index, sequence: found.sequence };
+    known = { index: found.index, sequence: found.sequence };
     return found.data;
   };
-}
-
-/** All of an object's bytes, the next chunk being read while the one before is used. */
-export async function* readObject(objects: Objects, stored: StoredObject): AsyncGenerator<Uint8Array, void, void> {
-  const read = createReader(objects, stored);
-  let next = stored.chunks > 0 ? read(0) : null;
+  let next = chunks > 0 ? read(0) : null;
   for (let index = 1; next !== null; index++) {
     const data = await next;
-    next = index < stored.chunks ? read(index) : null;
+    next = index < chunks ? read(index) : null;
     next?.catch(() => {}); // met when it is waited for
     yield data;
   }

@@ -38,6 +38,8 @@ export interface ArtifactIndex extends AsyncDisposable {
   /** Where the bytes of a digest are, if they are there. */
   objectOf(sha256: string): StoredObject | null;
   isUsed(object: string): boolean;
+  /** Whether an owner has an artifact of these bytes. */
+  owns(owner: string, sha256: string): boolean;
   /** Bytes that are kept, each object counted once. */
   totalBytes(): number;
   /** Bytes of an owner's artifacts, each counted in full. */
@@ -112,6 +114,7 @@ function queries(database: DatabaseSync): Omit<ArtifactIndex, "view" | typeof Sy
       return row ? (JSON.parse(String(row.record)) as StoredArtifact) : null;
     },
     isUsed: (object) => one("SELECT 1 FROM object WHERE object = ?", object) !== undefined,
+    owns: (owner, sha256) => one("SELECT 1 FROM artifact WHERE sha256 = ? AND owner = ?", sha256, owner) !== undefined,
     totalBytes: () => Number(one("SELECT bytes FROM total")?.bytes ?? 0),
     ownerBytes: (owner) => Number(one("SELECT bytes FROM owner_total WHERE owner = ?", owner)?.bytes ?? 0),
     jobBytes: (owner, jobId) =>

@@ -1,7 +1,8 @@
 // Bytes on their way in. They are hashed and stored as they come, bounded in number, and count only from the commit on,
 // which writes the record. What the sender says about them is held against what came: a wrong digest stores nothing. Bytes
-// that are there already under a digest that was announced are hashed and not written again, so knowing a digest gives
-// nobody the bytes.
+// that are there already under a digest that was announced are hashed and not written again, here or by the gateway, which
+// then commits what came without sending it on. Either way who announces a digest has to have all bytes, and is refused, where
+// he is, with the same words as for bytes that nobody has: knowing a digest gives nobody the bytes, nor that they are there.
 import { createHash, randomUUID } from "node:crypto";
 import type { Entry } from "@aether/bus";
 import { limits, ProblemError } from "@aether/contracts";
@@ -13,13 +14,21 @@ export interface Announced {
   sha256: string | null;
 }
 
+/** What came to a caller that is trusted to hash it. */
+export interface Came {
+  sha256: string;
+  size_bytes: number;
+}
+
 export interface Upload {
+  /** Whether the announced bytes are there; they stay until this is over. */
+  readonly isKnown: boolean;
   /** Chunks so far: the number of the next one. */
   readonly chunks: number;
   /** Takes the next chunk; resolves when it is stored. All but the last have the same size. */
   write(data: Uint8Array): Promise<void>;
-  /** Makes it an artifact, or throws and leaves nothing. */
-  commit(): Promise<Entry<StoredArtifact>>;
+  /** Makes it an artifact, or throws and leaves nothing. For known bytes what came may be told instead of written. */
+  commit(came?: Came): Promise<Entry<StoredArtifact>>;
   abort(): Promise<void>;
 }
 
@@ -73,8 +82,9 @@ export function createUploads(store: Store, quota: ByteQuota): Uploads {
       const own: Active = {
         owner: draft.owner,
         jobId: draft.job_id,
-        sizeBytes: announced.sizeBytes ?? known?.size_bytes ?? 0,
-        isNew: known === null,
+        sizeBytes: announced.sizeBytes ?? 0,
+        // What others have needs room as if it were new, or a full store would tell what they have.
+        isNew: known === null || !store.index.owns(draft.owner, known.sha256),
       };
       active.add(own);
       try {
@@ -128,11 +138,17 @@ function createUpload({ store, draft, announced, known, own, requireRoom, done }
     await store.exclusive(() => store.release(object)).finally(done);
   }
 
-  async function finish(): Promise<Entry<StoredArtifact>> {
+  async function finish(came: Came | undefined): Promise<Entry<StoredArtifact>> {
     isOver = true;
     await Promise.allSettled(pending);
     if (failure) throw new ProblemError("conflict", { detail: "a chunk was not stored" }, { cause: failure.error });
-    const sha256 = hash.digest("hex");
+    if (came) {
+      if (!known || chunks > 0) throw new ProblemError("conflict", { detail: "these bytes have to be sent" });
+      sizeBytes = came.size_bytes;
+      own.sizeBytes = Math.max(own.sizeBytes, sizeBytes);
+      requireRoom(own);
+    }
+    const sha256 = came?.sha256 ?? hash.digest("hex");
     if (announced.sha256 !== null && announced.sha256 !== sha256) throw mismatch(`their SHA-256 is ${sha256}`);
     if (announced.sizeBytes !== null && announced.sizeBytes !== sizeBytes) throw mismatch(`they are ${sizeBytes}`);
     return store.exclusive(async () => {
@@ -146,6 +162,7 @@ function createUpload({ store, draft, announced, known, own, requireRoom, done }
   }
 
   return {
+    isKnown: known !== null,
     get chunks() {
       return chunks;
     },
@@ -166,9 +183,9 @@ function createUpload({ store, draft, announced, known, own, requireRoom, done }
       pending.add(stored);
       return stored;
     },
-    async commit() {
+    async commit(came) {
       try {
-        return await finish();
+        return await finish(came);
       } finally {
         await leave();
       }

@@ -46,7 +46,7 @@ export function workerHandlers({ bus, store, uploads, transfers, requireSpace }:
         const id = call.createdId ?? createId("art");
         const draft = { id, name, type, owner, job_id: attempt.job_id, intent_id, labels: {} };
         const upload = await uploads.begin(draft, { sizeBytes, sha256: null });
-        return { transfer: transfers.open(call, { upload, read: null, chunks: 0, end: upload.abort }) };
+        return { transfer: transfers.open(call, { upload, stored: null, end: upload.abort }) };
       },
     }),
   ] as const;

@@ -4,7 +4,7 @@
 import { createHash, type Hash } from "node:crypto";
 import type { ServerResponse } from "node:http";
 import { setTimeout as delay } from "node:timers/promises";
-import { type Bus, readAhead, request } from "@aether/bus";
+import { type Bus, type Chunk, type ChunkQuery, readAhead, request, requestChunks } from "@aether/bus";
 import {
   type Artifact,
   closeTransfer,
@@ -14,7 +14,6 @@ import {
   ProblemError,
   parseQuery,
   querySchema,
-  readChunk,
 } from "@aether/contracts";
 import { type Exchange, openStream } from "@aether/http";
 import { type ByteRange, contentDisposition, isNamed, isRangeWanted, parseRange } from "./byte-range.ts";
@@ -100,11 +99,9 @@ async function sendBytes(
   }
 }
 
-type Read = (index: number) => Promise<Uint8Array>;
-
 interface Source {
   artifact: Artifact;
-  read: Read;
+  read(query: ChunkQuery): Promise<Chunk[]>;
   close(): void;
 }
 
@@ -131,12 +128,12 @@ async function openSource(
     current.catch(() => {}); // met by the chunks that wait for it
   }
 
-  async function read(index: number): Promise<Uint8Array> {
+  async function read(query: ChunkQuery): Promise<Chunk[]> {
     const deadline = performance.now() + retryForMs;
     for (let pauseMs = 50; ; pauseMs = Math.min(1000, pauseMs * 2)) {
       const transfer = current;
       try {
-        return (await request(bus, readChunk, { transfer: await transfer, index }, { envelope })).bytes;
+        return await requestChunks(bus, await transfer, query, { envelope });
       } catch (error) {
         const isPassing = error instanceof ProblemError && ["conflict", "unavailable"].includes(error.slug);
         if (!isPassing || performance.now() > deadline || closing.aborted) throw error;

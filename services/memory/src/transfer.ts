@@ -1,6 +1,6 @@
 // Bytes of an artifact on their way to memory, as many as were announced and no more.
-import { type Bus, request } from "@aether/bus";
-import { closeTransfer, readChunk } from "@aether/contracts";
+import { type Bus, type ChunkQuery, readAhead, request, requestChunks } from "@aether/bus";
+import { closeTransfer, limits } from "@aether/contracts";
 import type { Asker } from "./source.ts";
 
 export const toEnvelope = ({ requestId, traceparent }: Asker) => ({
@@ -17,13 +17,12 @@ export async function readTransfer(
 ): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
   try {
-    for (let left = sizeBytes; left > 0; left -= chunks.at(-1)?.length ?? 0) {
-      const { bytes } = await request(bus, readChunk, { transfer, index: chunks.length }, { envelope });
-      if (bytes.length === 0 || bytes.length > left) throw new Error("a chunk is not as long as it should be");
-      chunks.push(bytes);
-    }
+    const read = (query: ChunkQuery) => requestChunks(bus, transfer, query, { envelope });
+    for await (const { data } of readAhead(read, 0, Math.ceil(sizeBytes / limits.chunkBytes) - 1)) chunks.push(data);
   } finally {
     await request(bus, closeTransfer, { transfer }, { envelope }).catch(() => {}); // it is given up when it is idle
   }
-  return Buffer.concat(chunks, sizeBytes);
+  const bytes = Buffer.concat(chunks);
+  if (bytes.length !== sizeBytes) throw new Error("the chunks are not as long as they should be");
+  return bytes;
 }

@@ -1,6 +1,6 @@
 // The bytes of an attempt, from and to the artifacts service: chunk by chunk, under the attempt's secret.
 import { createHash } from "node:crypto";
-import { type Bus, readAhead, request, sendInChunks } from "@aether/bus";
+import { type Bus, type ChunkQuery, readAhead, request, requestChunks, sendInChunks } from "@aether/bus";
 import {
   type Artifact,
   type Claim,
@@ -9,7 +9,6 @@ import {
   createId,
   giveOutput,
   limits,
-  readChunk,
   sendChunk,
   takeInput,
 } from "@aether/contracts";
@@ -33,7 +32,7 @@ export function createTransfers(bus: Bus): Transfers {
   return {
     async take({ job_id, attempt, secret }, id) {
       const { transfer, artifact } = (await request(bus, takeInput, { job_id, attempt, secret, id }, envelope())).reply;
-      const read = async (index: number) => (await request(bus, readChunk, { transfer, index }, envelope())).bytes;
+      const read = (query: ChunkQuery) => requestChunks(bus, transfer, query, envelope());
       async function* bytes() {
         try {
           const last = Math.ceil(artifact.size_bytes / limits.chunkBytes) - 1;
