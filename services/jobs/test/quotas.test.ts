@@ -18,10 +18,10 @@ import {
   submitJob,
 } from "@aether/contracts";
 import { requireBackend, waitFor } from "@aether/testkit";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { Holders } from "../src/holding.ts";
 import { keyOf } from "../src/quotas.ts";
-import { allow, type CountingWorker, ended, type Fixture, running, startFixture } from "./_fixture.ts";
+import { allow, type CountingWorker, ended, type Fixture, isStart, running, startFixture } from "./_fixture.ts";
 
 const missing = requireBackend("nats");
 const spec = { command: ["true"], resources: { cpus: 1, memory: "64MiB" } };
@@ -112,6 +112,8 @@ describe.skipIf(missing)(`quotas${missing ? `: ${missing}` : ""}`, () => {
     let worker: CountingWorker;
     beforeAll(async () => {
       worker = await fixture.worker("host-a");
+    });
+    beforeEach(async () => {
       await worker.renew();
     });
 
@@ -199,7 +201,7 @@ describe.skipIf(missing)(`quotas${missing ? `: ${missing}` : ""}`, () => {
       expect((await get((await killed(uid)).id)).state).toBe("killed");
       const expiring = await submit(uid, { queue_timeout: "1ms", pool: "none" });
       await waitFor("the job to expire", async () => (await get(expiring.id)).state === "expired");
-      fixture.policy.answer = (asked) => (asked.action === "start_job" ? { ...allow, outcome: "deny" } : allow);
+      fixture.policy.answer = (asked) => (isStart(asked) ? { ...allow, outcome: "deny" } : allow);
       const denied = await submit(uid);
       expect(await claimAll()).toEqual([]);
       expect((await get(denied.id)).state).toBe("denied");
@@ -221,7 +223,7 @@ describe.skipIf(missing)(`quotas${missing ? `: ${missing}` : ""}`, () => {
       await known(uid, ({ running_jobs }) => running_jobs === 1);
       const job = await submit(uid);
       fixture.policy.answer = (asked) => {
-        if (asked.action === "start_job") throw new ProblemError("audit-unavailable");
+        if (isStart(asked)) throw new ProblemError("audit-unavailable");
         return allow;
       };
       expect(await outcome(worker.claim({ waitMs: 300 }))).toBe("audit-unavailable");

@@ -210,8 +210,15 @@ function actionsOf(served: (typeof services)[keyof typeof services]): Action[] {
   return served.flatMap(({ access }) => ("action" in access ? [access.action] : []));
 }
 
-/** The type of resource that an action is about, as the operations say; what no operation asks about is said here. */
+/** Of actions that no operation is: what they are about. */
+const others: Partial<Record<Action, ResourceType>> = {
+  start_job: "Job",
+  run_agent: "AgentRecord",
+  use_secret: "Secret",
+};
+
+/** The type of resource that an action is about. */
 export function resourceTypeOf(action: Action): ResourceType {
   for (const { access } of operations) if ("action" in access && access.action === action) return access.resource;
-  return action === "run_agent" ? "AgentRecord" : "Job";
+  return others[action] ?? "Job";
 }

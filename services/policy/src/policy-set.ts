@@ -107,7 +107,9 @@ function describe(policy: Placed, faults: string[]): PolicyNotes | null {
 /** One line for each place: the validator repeats a fault for every type of resource. */
 function tell(errors: readonly cedar.ValidationError[], placed: ReadonlyMap<string, Placed>): string[] {
   const told = new Map<string, string>();
-  for (const { policyId, error } of errors) {
+  const order = [...placed.keys()];
+  const inOrder = errors.toSorted((a, b) => order.indexOf(a.policyId) - order.indexOf(b.policyId));
+  for (const { policyId, error } of inOrder) {
     const policy = placed.get(policyId);
     const place = policy ? `${at(policy, error)}: ` : "";
     const key = `${place}${policyId} ${error.sourceLocations?.[0]?.start} ${error.help}`;
