@@ -6,7 +6,7 @@
 // way to say yes, so the policies themselves say which answers may be offered. @ask and @timeout are words for the prompt, and
 // mean nothing to a judgement.
 import type { Action, DecisionContext, Principal, Resource } from "@aether/contracts";
-import { limits, parseDurationMs, principalName, resourceTypes } from "@aether/contracts";
+import { actions, limits, parseDurationMs, principalName, resourceTypes } from "@aether/contracts";
 import * as cedar from "@cedar-policy/cedar-wasm/nodejs";
 import type { PolicyFiles } from "./policy-files.ts";
 
@@ -20,7 +20,7 @@ export interface Question {
 }
 
 /** How far a yes reaches: this act, this intent, whatever is like it. */
-export const scopes = ["once", "session", "always"] as const;
+const scopes = ["once", "session", "always"] as const;
 export type Scope = (typeof scopes)[number];
 
 export interface Yes {
@@ -60,6 +60,8 @@ interface LoadedSet {
   slot: string;
   version: string;
   notes: ReadonlyMap<string, Notes>;
+  /** Actions whose policies look at an approval: only about these a yes can change anything. */
+  askable: ReadonlySet<string>;
 }
 
 /** What a policy says of itself in annotations. */
@@ -68,6 +70,8 @@ interface Notes {
   reason: string;
   ask: string | null;
   timeoutMs: number | null;
+  /** Actions about which it looks at an approval. */
+  askable: readonly string[];
 }
 
 /** Types whose labels policies may look at. */
@@ -142,7 +146,10 @@ function loadSet(slot: string, files: PolicyFiles): { set: LoadedSet; warnings: 
   ]) {
     if (answer.type === "failure") throw new Error(messages(answer.errors));
   }
-  return { set: { slot, version: files.version, notes }, warnings };
+  return {
+    set: { slot, version: files.version, notes, askable: new Set([...notes.values()].flatMap((note) => note.askable)) },
+    warnings,
+  };
 }
 
 function describe(path: string, policy: string): Notes {
@@ -159,7 +166,18 @@ function describe(path: string, policy: string): Notes {
   if (timeout !== null && (timeoutMs === null || timeoutMs < 1000 || timeoutMs > limits.approvalTimeoutMs)) {
     throw new Error(`${path}: policy ${id} has a @timeout that is no duration between 1s and 1d`);
   }
-  return { id, reason, ask, timeoutMs };
+  return { id, reason, ask, timeoutMs, askable: askableOf(parsed.json) };
+}
+
+function askableOf(policy: cedar.PolicyJson): readonly string[] {
+  if (!JSON.stringify(policy.conditions).includes('"approval"')) return [];
+  const { action } = policy;
+  if (action.op === "All") return actions;
+  if ("entity" in action || "entities" in action) {
+    const named = "entity" in action ? [action.entity] : action.entities;
+    return named.map((uid) => ("__entity" in uid ? uid.__entity.id : uid.id));
+  }
+  return [];
 }
 
 function validate(schema: string, policies: Record<string, string>): string[] {
@@ -179,7 +197,7 @@ const messages = (errors: readonly cedar.DetailedError[]) => errors.map(({ messa
 function judge(set: LoadedSet, question: Question): Verdict {
   const asIs = authorize(set, question, question.approval);
   if ("error" in asIs) return unjudged(asIs.error);
-  if (asIs.allowed || question.approval) return settled(set, question, asIs);
+  if (asIs.allowed || question.approval || !set.askable.has(question.action)) return settled(set, question, asIs);
   const accepted: Scope[] = [];
   let permitting: string[] = [];
   for (const scope of scopes) {
