@@ -41,6 +41,26 @@ export const groups: Readonly<Record<string, Readonly<Record<string, Entry>>>> =
     stop: { about: "Stop jobs: SIGTERM, then SIGKILL", load: async () => (await import("./commands/stop.ts")).stop },
     kill: { about: "Kill jobs at once", load: async () => (await import("./commands/kill.ts")).kill },
   },
+  Agents: {
+    whoami: {
+      about: "Say who you are to Aether, and with which roles",
+      load: async () => (await import("./commands/whoami.ts")).whoami,
+    },
+    "agents ls": { about: "List agents", load: async () => (await import("./commands/agents-list.ts")).agentsList },
+    "agents add": {
+      about: "Make an agent: a name with a socket, a folder and limits of its own",
+      load: async () => (await import("./commands/agents-add.ts")).agentsAdd,
+    },
+    "agents show": { about: "Show agents", load: async () => (await import("./commands/agents-show.ts")).agentsShow },
+    "agents rm": {
+      about: "Remove agents",
+      load: async () => (await import("./commands/agents-remove.ts")).agentsRemove,
+    },
+    "agent run": {
+      about: "Run a program as an agent, in a sandbox with its socket and folder",
+      load: async () => (await import("./commands/agent-run.ts")).agentRun,
+    },
+  },
   Artifacts: {
     "artifacts ls": {
       about: "List artifacts",
@@ -95,9 +115,29 @@ export const groups: Readonly<Record<string, Readonly<Record<string, Entry>>>> =
     },
   },
   "Policy and audit": {
+    "policy ls": {
+      about: "List the policies that answer now",
+      load: async () => (await import("./commands/policy-list.ts")).policyList,
+    },
     "policy check": {
       about: "Ask whether something would be allowed",
       load: async () => (await import("./commands/policy-check.ts")).policyCheck,
+    },
+    "policy test": {
+      about: "Validate policies and try their tests, without a service",
+      load: async () => (await import("./commands/policy-test.ts")).policyTest,
+    },
+    "token create": {
+      about: "Make a token that allows less than you may",
+      load: async () => (await import("./commands/token-create.ts")).tokenCreate,
+    },
+    "token ls": {
+      about: "List tokens",
+      load: async () => (await import("./commands/token-list.ts")).tokenList,
+    },
+    "token rm": {
+      about: "Revoke tokens",
+      load: async () => (await import("./commands/token-remove.ts")).tokenRemove,
     },
     "audit ls": {
       about: "List audit records",

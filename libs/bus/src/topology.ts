@@ -28,7 +28,8 @@ export const objectSubject = "aether.artifact.v0";
 
 /** Streams and buckets, each with its share of the store's reserved bytes. The shares sum to 1. */
 export const streams: readonly StreamSpec[] = [
-  { name: "KV_jobs", account: "CORE", subjects: ["$KV.jobs.>"], maxBytesShare: 0.15, kind: "bucket" },
+  { name: "KV_jobs", account: "CORE", subjects: ["$KV.jobs.>"], maxBytesShare: 0.14, kind: "bucket" },
+  { name: "KV_agents", account: "CORE", subjects: ["$KV.agents.>"], maxBytesShare: 0.01, kind: "bucket" },
   { name: "KV_workers", account: "CORE", subjects: ["$KV.workers.>"], maxBytesShare: 0.02, kind: "bucket" },
   {
     name: "KV_idempotency",
@@ -127,9 +128,9 @@ const jobs: UserSpec = {
   account: "CORE",
   publish: [
     ...publishes("jobs", "jobs"),
-    ...["jobs", "workers", "idempotency"].map((bucket) => `$KV.${bucket}.>`),
+    ...["jobs", "workers", "idempotency", "agents"].map((bucket) => `$KV.${bucket}.>`),
     "aether.log.v0.*",
-    ...["KV_jobs", "KV_workers", "KV_idempotency", "KV_approvals", "LOGS"].flatMap(reads),
+    ...["KV_jobs", "KV_workers", "KV_idempotency", "KV_agents", "KV_approvals", "LOGS"].flatMap(reads),
   ],
   subscribe: [inbox("jobs"), ...serves("jobs"), "aether.log.v0.*"],
   responds: true,
@@ -155,8 +156,8 @@ const policy: UserSpec = {
   name: "policy",
   account: "CORE",
   publish: [
-    ...["approvals", "grants"].map((bucket) => `$KV.${bucket}.>`),
-    ...["KV_jobs", "KV_approvals", "KV_grants"].flatMap(reads),
+    ...["approvals", "grants", "idempotency"].map((bucket) => `$KV.${bucket}.>`),
+    ...["KV_jobs", "KV_approvals", "KV_grants", "KV_idempotency"].flatMap(reads),
   ],
   subscribe: [inbox("policy"), ...serves("policy")],
   responds: true,

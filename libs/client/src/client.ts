@@ -1,36 +1,48 @@
 // The client. `call` reaches any operation that has a route; the named methods are the same with friendlier arguments.
 import {
+  type Agent,
   type Artifact,
+  addAgent,
   addEntry,
   type CloudEvent,
   checkPolicy,
+  createToken,
   deleteArtifact,
   type EventInput,
   emitEvent,
   forgetEntry,
   formatQuery,
+  getAgent,
   getArtifact,
   getEntry,
   getJob,
+  getToken,
   Health,
   type Job,
   type JobList,
   type JobSpecInput,
   killJob,
   type LogFrame,
+  listAgents,
   listArtifacts,
   listAudit,
   listEntries,
   listJobs,
+  listPolicies,
+  listTokens,
   Metrics,
   type Operation,
   type Reply,
   registerArtifact,
+  removeAgent,
+  revokeToken,
   searchMemory,
   stopJob,
   submitJob,
+  type Token,
   Version,
   verifyAudit,
+  WhoAmI,
 } from "@aether/contracts";
 import type { z } from "zod";
 import { type Content, type PutOptions, putContent, readContent } from "./artifacts.ts";
@@ -81,7 +93,16 @@ export interface Client {
     delete(id: string, options?: CallOptions): Promise<Artifact>;
   };
   readonly policy: {
+    list(page?: Input<typeof listPolicies>, options?: CallOptions): Promise<Reply<typeof listPolicies>>;
     check(question: Input<typeof checkPolicy>, options?: CallOptions): Promise<Reply<typeof checkPolicy>>;
+  };
+  readonly tokens: {
+    /** The answer holds the token; it is not given again. */
+    create(wanted: Input<typeof createToken>, options?: CallOptions): Promise<Reply<typeof createToken>>;
+    get(id: string, options?: CallOptions): Promise<Token>;
+    list(page?: Input<typeof listTokens>, options?: CallOptions): Promise<Reply<typeof listTokens>>;
+    /** With everything that was made with it. */
+    revoke(id: string, options?: CallOptions): Promise<Token>;
   };
   readonly audit: {
     list(filters?: Input<typeof listAudit>, options?: CallOptions): Promise<Reply<typeof listAudit>>;
@@ -101,6 +122,13 @@ export interface Client {
     /** Events in order, each once, those that came together given together; a follow goes on by itself where it broke. */
     read(options?: EventOptions): AsyncGenerator<CloudEvent[], void, void>;
   };
+  readonly agents: {
+    add(agent: Input<typeof addAgent>, options?: CallOptions): Promise<Agent>;
+    get(name: string, options?: CallOptions): Promise<Agent>;
+    list(filters?: Input<typeof listAgents>, options?: CallOptions): Promise<Reply<typeof listAgents>>;
+    remove(name: string, options?: CallOptions): Promise<Agent>;
+  };
+  whoami(options?: CallOptions): Promise<WhoAmI>;
   /** Also when the system is down, as long as the gateway answers. */
   health(options?: CallOptions): Promise<Health>;
   metrics(options?: CallOptions): Promise<Metrics>;
@@ -136,7 +164,16 @@ export function createClient(transport: Transport): Client {
       list: (filters = {}, options) => call(listArtifacts, filters, options),
       delete: (id, options) => call(deleteArtifact, { id }, options),
     },
-    policy: { check: (question, options) => call(checkPolicy, question, options) },
+    policy: {
+      list: (page = {}, options) => call(listPolicies, page, options),
+      check: (question, options) => call(checkPolicy, question, options),
+    },
+    tokens: {
+      create: (wanted, options) => call(createToken, wanted, options),
+      get: (id, options) => call(getToken, { id }, options),
+      list: (page = {}, options) => call(listTokens, page, options),
+      revoke: (id, options) => call(revokeToken, { id }, options),
+    },
     audit: {
       list: (filters = {}, options) => call(listAudit, filters, options),
       verify: (options) => call(verifyAudit, {}, options),
@@ -157,6 +194,13 @@ export function createClient(transport: Transport): Client {
       emit: (event, options) => call(emitEvent, event as Input<typeof emitEvent>, options),
       read: (options = {}) => readEventBatches(transport, options),
     },
+    agents: {
+      add: (agent, options) => call(addAgent, agent, options),
+      get: (name, options) => call(getAgent, { name }, options),
+      list: (filters = {}, options) => call(listAgents, filters, options),
+      remove: (name, options) => call(removeAgent, { name }, options),
+    },
+    whoami: (options = {}) => get("/whoami", WhoAmI, options),
     health: (options = {}) => get("/health", Health, options, [503]),
     metrics: (options = {}) => get("/metrics", Metrics, options),
     metricsText: (format, options = {}) =>

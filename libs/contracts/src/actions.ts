@@ -13,6 +13,7 @@ export const actions = [
   "list_artifacts",
   "delete_artifact",
   "check_policy",
+  "read_policy",
   "read_audit",
   "verify_audit",
   "list_approvals",
@@ -28,12 +29,22 @@ export const actions = [
   "emit_event",
   "read_events",
   "read_metrics",
+  "add_agent",
+  "read_agent",
+  "list_agents",
+  "remove_agent",
+  "run_agent",
+  "create_token",
+  "read_token",
+  "list_tokens",
+  "revoke_token",
 ] as const;
 export type Action = (typeof actions)[number];
 
 export const resourceTypes = [
   ...["Job", "Jobs", "Artifact", "Artifacts", "Memory", "MemoryEntry", "Events", "Metrics", "Policy", "Audit"],
-  ...["Approval", "Approvals", "Grant"],
+  ...["AgentRecord", "Agents"],
+  ...["Approval", "Approvals", "Grant", "Token", "Tokens"],
 ] as const;
 export type ResourceType = (typeof resourceTypes)[number];
 

@@ -1,10 +1,12 @@
 // One whole example per operation and gateway route: what is sent and what comes back. The documents show them, a unit test
 // holds them against the schemas, and a system test holds real answers against them.
+import type { Agent } from "./agents.ts";
 import type { Approval, Grant } from "./approvals.ts";
 import type { Artifact } from "./artifacts.ts";
 import type { Job } from "./jobs.ts";
 import type { LogFrame } from "./logs.ts";
 import type { Citation, MemoryEntry } from "./memory.ts";
+import type { Token } from "./tokens.ts";
 
 export interface Example {
   /** Values for the names in the path. */
@@ -19,6 +21,16 @@ export interface Example {
 
 const jobId = "job_01kas4f8m0w3v5x7z9b2d4f6h8";
 const policyVersion = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+const token: Token = {
+  id: "tok_01kas4f8m0w3v5x7z9b2d4f6h8",
+  owner: "user:1000",
+  bind: { uid: 1000 },
+  capabilities: [{ actions: ["read_job", "read_logs"], id: jobId }],
+  chain: [],
+  created_at: "2026-11-23T10:00:00.000Z",
+  expires_at: "2026-11-23T10:05:00.000Z",
+  revoked_at: null,
+};
 const bootId = "6f1c2f0e-6f0a-4c46-9b0e-2f3c1d5a7e90";
 
 const spec: Job["spec"] = {
@@ -31,6 +43,7 @@ const spec: Job["spec"] = {
   resources: { memory: "256MiB", cpus: 1, pids: 256, disk: "1GiB", io: { read_bps: null, write_bps: null } },
   network: { mode: "none" },
   sandbox: { driver: "auto" },
+  attach: null,
   timeout: "10m",
   queue_timeout: "1d",
   grace: "10s",
@@ -156,7 +169,7 @@ const decided = {
   seq: 2,
   kind: "decision",
   ts: { wall: "2026-11-23T10:00:00.000Z", monotonic_ns: "81345022190412", boot_id: bootId },
-  actor: { type: "User", id: "1000", uid: 1000, gid: 1000, pid: 4711, via: "jobs" },
+  actor: { type: "User", id: "1000", uid: 1000, gid: 1000, pid: 4711, owner: null, same_uid: false, via: "jobs" },
   intent_id: null,
   job_id: jobId,
   action: "submit_job",
@@ -239,6 +252,16 @@ const ended = {
   time: "2026-11-23T10:00:00.035Z",
   data: { state: "succeeded", previous_state: "running", reason: null, attempt: 1, exit_code: 0, signal: null },
   sequence: "000000000131",
+};
+
+const scout: Agent = {
+  id: "scout",
+  name: "scout",
+  owner: "user:1000",
+  limits: { cpus: 1, memory: "512MiB", pids: 256, disk: "1GiB", timeout: "1h" },
+  created_at: "2026-11-23T10:00:00.000Z",
+  created_by: "user:1000",
+  revision: 12,
 };
 
 const approvalId = "apr_01kas4f8m3e7g9j1m4p6r8t0w2";
@@ -355,6 +378,36 @@ export const examples: Readonly<Record<string, Example>> = {
       policy_version: policyVersion,
     },
   },
+  "policy.create-token": {
+    body: { capabilities: token.capabilities, ttl: "5m" },
+    reply: {
+      ...token,
+      token: "eyJhbGciOiJFZERTQSIsInR5cCI6ImFldGhlci1jYXArand0In0.eyJhdWQiOiJhZXRoZXIifQ.c2lnbmF0dXJl",
+    },
+  },
+  "policy.tokens": { query: { limit: 1 }, reply: { items: [token], next_cursor: token.id } },
+  "policy.token": { params: { id: token.id }, reply: token },
+  "policy.revoke-token": { params: { id: token.id }, reply: { ...token, revoked_at: "2026-11-23T10:01:00.000Z" } },
+  "policy.policies": {
+    query: { limit: 1 },
+    reply: {
+      policy_version: policyVersion,
+      items: [
+        {
+          id: "own-artifacts",
+          effect: "permit",
+          reason: "an owner may do everything with their own artifacts",
+          ask: null,
+          origin: "shipped",
+          file: "artifacts.cedar",
+          line: 3,
+        },
+      ],
+      next_cursor: "own-artifacts",
+      warnings: [],
+      error: null,
+    },
+  },
   "policy.audit": { query: { job_id: jobId, action: "submit_job" }, reply: { items: [decided], next_cursor: null } },
   "policy.verify": {
     body: {},
@@ -459,6 +512,13 @@ export const examples: Readonly<Record<string, Example>> = {
     query: { job_id: jobId, type: ["dev.aether.job.started.v1", "dev.aether.job.ended.v1"] },
     reply: [started, ended],
   },
+  "jobs.add-agent": {
+    body: { name: "scout", limits: { cpus: 1, memory: "512MiB" } },
+    reply: scout,
+  },
+  "jobs.get-agent": { params: { name: "scout" }, reply: scout },
+  "jobs.list-agents": { query: { limit: 1 }, reply: { items: [scout], next_cursor: "scout" } },
+  "jobs.remove-agent": { params: { name: "scout" }, reply: scout },
   "/health": {
     reply: {
       status: "up",
@@ -505,6 +565,22 @@ export const examples: Readonly<Record<string, Example>> = {
         },
       ],
       missing: [],
+    },
+  },
+  "/whoami": {
+    reply: {
+      type: "User",
+      id: "1000",
+      name: "user:1000",
+      roles: ["member"],
+      owner: null,
+      uid: 1000,
+      gid: 1000,
+      pid: 4711,
+      groups: [4, 24],
+      known_by: "credentials",
+      same_uid: false,
+      note: "every program of uid 1000 is you to Aether; `aether agent run` gives one a name and rights of its own",
     },
   },
   "/version": { reply: { version: "0.1.0", api: "v0", node: "24.21.0" } },

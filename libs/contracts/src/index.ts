@@ -1,5 +1,6 @@
 // The contract package: the only thing two services share. Depends on zod and nothing else; runs in a browser.
 export { type Action, actions, type ResourceType, reservedActions, resourceTypes } from "./actions.ts";
+export { Agent, AgentLimits, AgentName, addAgent, followAgents, getAgent, listAgents, removeAgent } from "./agents.ts";
 export {
   AnswerKind,
   Approval,
@@ -42,7 +43,7 @@ export {
   type Request,
   subjectOf,
 } from "./define.ts";
-export { Envelope, Principal, principalName, principalOf } from "./envelope.ts";
+export { Envelope, hasOwnersUid, Principal, PrincipalName, principalName, principalOf } from "./envelope.ts";
 export {
   CloudEvent,
   EventFrame,
@@ -54,7 +55,19 @@ export {
   readEvents,
 } from "./events.ts";
 export { type Example, examples, problemExample } from "./examples.ts";
-export { ApprovalId, ArtifactId, AuditId, createId, EntryId, GrantId, IntentId, JobId, RequestId } from "./ids.ts";
+export { parseFact } from "./facts.ts";
+export {
+  ApprovalId,
+  ArtifactId,
+  AuditId,
+  createId,
+  EntryId,
+  GrantId,
+  IntentId,
+  JobId,
+  RequestId,
+  TokenId,
+} from "./ids.ts";
 export { checkAttempt, describeArtifact, giveOutput, takeInput } from "./job-artifacts.ts";
 export {
   getJob,
@@ -114,6 +127,8 @@ export {
   DecisionContext,
   decide,
   listAudit,
+  listPolicies,
+  PolicyEntry,
   Resource,
   verifyAudit,
 } from "./policy.ts";
@@ -130,7 +145,17 @@ export {
   ServiceMetrics,
   systemRoutes,
   Version,
+  WhoAmI,
 } from "./system.ts";
+export {
+  Capability,
+  createToken,
+  getToken,
+  listTokens,
+  revokeToken,
+  Token,
+  TokenBinding,
+} from "./tokens.ts";
 export { formatDuration, parseDurationMs, parseSizeBytes, requireBytes, requireDurationMs, toBytes } from "./units.ts";
 export { visible } from "./visible.ts";
 export {

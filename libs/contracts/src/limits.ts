@@ -78,12 +78,23 @@ export const limits = {
   requestDeadlineMs: 30 * SECOND,
   idempotencyKeepMs: DAY,
 
+  tokenMaxMs: 15 * MINUTE,
+  tokenChars: 4096,
+  tokenCapabilities: 16,
+  tokenChain: 8,
+  tokensPerPrincipal: 100,
+  tokensMax: 10_000,
+
   memoryTextBytes: 512 * KIB,
   memoryQueryBytes: 2 * KIB,
   memoryHitsMax: 50,
   memorySourceBytes: 4 * MIB,
   /** A PDF is read by a job. */
   memoryAddMs: 45 * SECOND,
+
+  /** Of everybody, those that were removed included. */
+  agentsMax: 1000,
+  agentsPerOwnerMax: 32,
 
   approvalsPendingPerPrincipal: 100,
   approvalsPendingMax: 2_000,

@@ -18,6 +18,8 @@ import {
   stopJob,
   submitJob,
 } from "@aether/contracts";
+import { attachAgent } from "./agent-handlers.ts";
+import type { Agents } from "./agents.ts";
 import type { JobIndex } from "./index-view.ts";
 import { resolveInputs } from "./inputs.ts";
 import { accept, requestEnd, type StoredJob, toPublic } from "./job.ts";
@@ -29,6 +31,7 @@ import type { Waiters } from "./waiters.ts";
 export interface HandlerParts {
   bus: Bus;
   store: Store;
+  agents: Agents;
   index: JobIndex;
   leases: Leases;
   logs: JobLogs;
@@ -81,7 +84,7 @@ export function jobHandlers(parts: HandlerParts) {
       async handle(spec, call) {
         await parts.requireSpace();
         const inputs = await resolveInputs(bus, spec, call);
-        const filled = withDefaults(spec, leases);
+        const filled = withDefaults(await attachAgent(parts, spec, call), leases);
         const job = accept(
           {
             id: call.createdId ?? createId("job"),

@@ -13,11 +13,11 @@ import {
   decide,
   limits,
   ProblemError,
-  principalOf,
   type Reply,
   renewWorker,
   reportAttempt,
 } from "@aether/contracts";
+import { type Agents, principalOfOwner } from "./agents.ts";
 import { decisionContext } from "./handlers.ts";
 import type { Held, JobIndex } from "./index-view.ts";
 import { type At, claim, denyStart, finish, markUnkillable, refuse, run, type StoredJob, timeOut } from "./job.ts";
@@ -31,6 +31,7 @@ import type { Waiters } from "./waiters.ts";
 export interface WorkerHandlerParts {
   bus: Bus;
   store: Store;
+  agents: Agents;
   index: JobIndex;
   leases: Leases;
   logs: JobLogs;
@@ -46,7 +47,7 @@ export const queueKey = "queue";
 export const orderKey = (incarnation: string) => `orders:${incarnation}`;
 
 export function workerHandlers(parts: WorkerHandlerParts) {
-  const { bus, store, index, leases, logs, waiters, clock } = parts;
+  const { bus, store, agents, index, leases, logs, waiters, clock } = parts;
   /** Jobs that a claim of this instance is deciding on right now. */
   const deciding = new Set<string>();
   /** By incarnation: when each of its jobs was first missing from its renewals. */
@@ -57,6 +58,11 @@ export function workerHandlers(parts: WorkerHandlerParts) {
   async function claimOne(id: string, worker: string, incarnation: string): Promise<Claim | null> {
     const entry = await store.get(id);
     if (entry?.value.state !== "queued") return null;
+    const { attach } = entry.value.spec;
+    if (attach && !(await agents.get(attach.agent))) {
+      await store.change(id, (job, at) => denyStart(job, `the agent ${attach.agent} was removed`, at), entry);
+      return null;
+    }
     const decision = await decideStart(entry.value);
     if (decision.outcome !== "allow") {
       await store.change(id, (job, at) => denyStart(job, decision.reason, at), entry);
@@ -89,7 +95,7 @@ export function workerHandlers(parts: WorkerHandlerParts) {
       bus,
       decide,
       {
-        principal: principalOf(job.owner),
+        principal: await principalOfOwner(agents, job.owner),
         action: "start_job",
         resource: { type: "Job", id: job.id, owner: job.owner, labels: job.spec.labels },
         context: { ...decisionContext(job.spec), attempt: job.attempt + 1 },

@@ -1,20 +1,13 @@
 // The configuration of the policy service, read from the environment.
+import { RolesConfig } from "@aether/service";
 import { z } from "zod";
 
 const MIB = 1024 * 1024;
 
-/** `0,1000,%100`: uids, and groups by their number. */
-const PeopleNumbers = z
-  .string()
-  .regex(/^(%?\d{1,10}(,%?\d{1,10})*)?$/, "must be uids and %gids, separated by commas")
-  .transform((text) => {
-    const parts = text.split(",").filter((part) => part !== "");
-    const [uids, gids] = [parts.filter((part) => !part.startsWith("%")), parts.filter((part) => part.startsWith("%"))];
-    return { uids: uids.map(Number), gids: gids.map((gid) => Number(gid.slice(1))) };
-  });
-
 export const PolicyConfig = z.object({
-  AETHER_OPERATORS: PeopleNumbers.optional().describe("Operators, who answer for everybody; root where absent"),
+  AETHER_OPERATORS: RolesConfig.shape.AETHER_OPERATORS.describe(
+    "Operators, who answer for everybody; root where absent",
+  ),
   AETHER_NATS_URL: z.string().describe("URL of nats-server"),
   AETHER_POLICY_SEED_FILE: z.string().describe("File with the nkey seed of user `policy`"),
   AETHER_POLICY_AUDIT_SEED_FILE: z.string().describe("File with the nkey seed of user `policy-audit`"),

@@ -30,6 +30,8 @@ function typeOf(action: Action): Question["resource"]["type"] {
   if (action === "list_jobs") return "Jobs";
   if (action === "read_metrics") return "Metrics";
   if (action === "emit_event" || action === "read_events") return "Events";
+  if (action === "list_agents") return "Agents";
+  if (action.endsWith("_agent")) return "AgentRecord";
   if (action.endsWith("_artifacts")) return "Artifacts";
   if (action.endsWith("_artifact")) return "Artifact";
   if (action === "memory_list" || action === "memory_search") return "Memory";
@@ -150,6 +152,28 @@ const table: [string, Principal, Omit<Question, "principal">, "allow" | "ask" | 
   ["an operator emits an event for another", operator, about("emit_event", other), "deny", ""],
   ["who has no role emits an event", nobody, about("emit_event", "user:65534"), "deny", ""],
   ["who has no role reads events", nobody, about("read_events", "user:65534"), "deny", ""],
+  ["a member makes an agent", member, about("add_agent", own), "allow", "own-agents"],
+  ["a member makes an agent for another", member, about("add_agent", other), "deny", ""],
+  ["a member reads an agent of theirs", member, about("read_agent", own), "allow", "own-agents"],
+  ["a member reads another's agent", member, about("read_agent", other), "deny", ""],
+  ["a member runs an agent of theirs", member, about("run_agent", own), "allow", "own-agents"],
+  ["a member runs another's agent", member, about("run_agent", other), "deny", ""],
+  ["a member removes an agent of theirs", member, about("remove_agent", own), "allow", "own-agents"],
+  ["a member removes another's agent", member, about("remove_agent", other), "deny", ""],
+  ["a member lists agents", member, about("list_agents", own), "allow", "list-agents"],
+  ["an operator makes an agent for another", operator, about("add_agent", other), "allow", "operators-agents"],
+  ["an operator reads another's agent", operator, about("read_agent", other), "allow", "operators-agents"],
+  ["an operator runs another's agent", operator, about("run_agent", other), "allow", "operators-agents"],
+  ["an operator removes another's agent", operator, about("remove_agent", other), "allow", "operators-agents"],
+  ["who has no role makes an agent", nobody, about("add_agent", "user:65534"), "deny", ""],
+  ["who has no role runs what is theirs", nobody, about("run_agent", "user:65534"), "deny", ""],
+  ["who has no role lists agents", nobody, about("list_agents", "user:65534"), "deny", ""],
+  ["an agent makes an agent", agent, about("add_agent", aurora), "deny", ""],
+  ["an agent reads itself as its owner's thing", agent, about("read_agent", own), "deny", ""],
+  ["an agent runs itself", agent, about("run_agent", own), "deny", ""],
+  ["an agent removes itself", agent, about("remove_agent", own), "deny", ""],
+  ["an agent lists agents", agent, about("list_agents", aurora), "deny", ""],
+  ["a service runs an agent", memory, about("run_agent", own), "deny", ""],
   ["who has no role submits", nobody, about("submit_job", "user:65534"), "deny", ""],
   ["who has no role reads what is theirs", nobody, about("read_job", "user:65534"), "deny", ""],
   ["an agent without a role", rightless, about("submit_job", aurora), "deny", ""],

@@ -50,7 +50,7 @@ export function askStart(jobs: Bus, start: Start = {}): Promise<DecideReply> {
   return ask(jobs, toQuestion(start));
 }
 
-function toQuestion(start: Start): Partial<DecideRequest> {
+export function toQuestion(start: Start): Partial<DecideRequest> {
   const { job = createId("job"), attempt = 1, what = "python x.py", mode = "consume", principal = agent } = start;
   return {
     principal,

@@ -50,7 +50,7 @@ describe.skipIf(missing)(`decisions${missing ? `: ${missing}` : ""}`, () => {
     const record = (await storedRecords(room.nats)).find(({ id }) => id === reply.decision_id);
     expect(record).toMatchObject({
       kind: "decision",
-      actor: { type: "User", id: "1000", uid: 1000, gid: 1000, pid: 4242, via: "jobs" },
+      actor: { type: "User", id: "1000", uid: 1000, gid: 1000, pid: 4242, owner: null, same_uid: false, via: "jobs" },
       intent_id: asked.intent_id,
       job_id: asked.job_id,
       action: "submit_job",

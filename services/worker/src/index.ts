@@ -104,6 +104,7 @@ export async function startWorker(
     appendLog: calls.appendLog,
     tracer: bus.tracer,
     transfers: createTransfers(bus),
+    agentsDir: config.AETHER_WORKER_AGENTS_DIR ?? null,
     log,
   };
   const offers = stack.use(
