@@ -132,6 +132,28 @@ describe.skipIf(missing)(`agents${missing ? `: ${missing}` : ""}`, () => {
       await end(adas);
     });
 
+    it("are opened no file of the host by its path, although they store and read bytes", async () => {
+      const json = "-H 'Content-Type: application/json' -d";
+      const [register, placed, document, note, found] = await runAs(
+        "scout",
+        `api() { curl -sS --unix-socket ${inside} "$@"; echo; }
+         api http://aether/v0/artifacts ${json} '{"path":"/etc/hostname"}'
+         id=$(api -X PUT --data-binary 42 'http://aether/v0/artifacts/content?name=x' | sed 's/.*"id":"\\(art_[0-9a-z]*\\)".*/\\1/')
+         api http://aether/v0/artifacts/$id
+         api http://aether/v0/memory/entries ${json} '{"kind":"document","path":"/etc/hostname"}'
+         api http://aether/v0/memory/entries ${json} '{"kind":"note","text":"A note of its own."}'
+         api http://aether/v0/memory/search?q=note`,
+      );
+      expect(JSON.parse(register ?? "")).toMatchObject({
+        status: 422,
+        detail: "only users of this host have files here",
+      });
+      expect(JSON.parse(placed ?? "")).toMatchObject({ owner: "agent:scout", size_bytes: 2, path: null });
+      expect(JSON.parse(document ?? "")).toMatchObject({ detail: expect.stringContaining("only users of this host") });
+      expect(JSON.parse(note ?? "")).toMatchObject({ owner: "agent:scout", trust: expect.any(String) });
+      expect(JSON.parse(found ?? "")).toMatchObject({ results: [{ owner: "agent:scout" }] });
+    });
+
     it("keep their folder and their uid from one run to the next, within their disk, and nothing of /outputs", async () => {
       await runAs("scout", "echo kept >note; ln -s / root; echo gone >/outputs/x");
       const [kept, uid, outputs, full] = await runAs(
