@@ -130,6 +130,31 @@ describe.skipIf(missing)(`agents${missing ? `: ${missing}` : ""}`, () => {
         decision: { outcome: "allow", policies: ["agents-run-small"] },
       });
       await end(adas);
+
+      const listed = bodyOf<{ items: Job[] }>(await asAda.get("/v0/jobs?limit=500")).items;
+      expect(listed.map(({ owner }) => owner)).toEqual(expect.arrayContaining(["user:41001", "agent:scout"]));
+      expect(listed.map(({ id }) => id)).toEqual(
+        listed
+          .map(({ id }) => id)
+          .sort()
+          .reverse(),
+      );
+      expect((await asAda.get(`/v0/jobs/${made.id}/logs?format=raw`)).status).toBe(200);
+      expect((await asBen.get(`/v0/jobs/${made.id}`)).status).toBe(404);
+      expect(bodyOf<{ items: Job[] }>(await asBen.get("/v0/jobs")).items).toEqual([]);
+    });
+
+    it("leave a job behind that their person sees and ends", async () => {
+      const json = "-H 'Content-Type: application/json' -d";
+      const spec = JSON.stringify({ command: ["sleep", "600"], resources: { cpus: 0.1, memory: "32MiB" } });
+      const [answer = ""] = await runAs(
+        "scout",
+        `curl -sS --unix-socket ${inside} http://aether/v0/jobs ${json} '${spec}'`,
+      );
+      const { id } = JSON.parse(answer) as Job;
+      for (const as of [asBen, curl]) expect((await as.post(`/v0/jobs/${id}/kill`, {})).status).not.toBe(202);
+      expect((await asAda.post(`/v0/jobs/${id}/kill`, {})).status).toBeLessThan(203);
+      expect(bodyOf<Job>(await asAda.get(`/v0/jobs/${id}?wait=30s`)).state).toBe("killed");
     });
 
     it("are opened no file of the host by its path, although they store and read bytes", async () => {
