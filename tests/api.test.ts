@@ -11,6 +11,7 @@ import {
   type Reply,
   type searchMemory,
   systemRoutes,
+  WhoAmI,
 } from "@aether/contracts";
 import { requireBackend, tempDir, waitFor } from "@aether/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -104,6 +105,12 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
       return id;
     };
 
+    /** The agent that the documents name; there already where it is asked for again. */
+    const scout = async () => {
+      await curl.post("/v0/agents", { name: "scout", limits: { cpus: 1, memory: "512MiB" } });
+      return null;
+    };
+
     let kept = 0;
     /** The wish to delete what is kept, which waits for an answer. */
     const asked = async (as = ada) => {
@@ -130,6 +137,11 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
     const granted = async () => {
       const approval = await answered("allow_always", { uid: 42_000 + kept, gid: memberGroup.gid });
       return (JSON.parse((await curl.get(`/v0/approvals/${approval}`)).body) as { grant_id: string }).grant_id;
+    };
+
+    const token = async () => {
+      const body = { capabilities: [{ actions: ["read_job", "read_logs"], id: createId("job") }], ttl: "5m" };
+      return (JSON.parse((await curl.post("/v0/tokens", body)).body) as { id: string }).id;
     };
 
     /** What each route needs to answer as shown, and the id that takes the place of the one in the documents. */
@@ -164,6 +176,14 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
       },
       "GET /v0/secrets": secret,
       "DELETE /v0/secrets/{name}": secret,
+      "GET /v0/policy": async () => null,
+      "POST /v0/tokens": async () => null,
+      "GET /v0/tokens": async () => {
+        await token();
+        return token();
+      },
+      "GET /v0/tokens/{id}": token,
+      "DELETE /v0/tokens/{id}": token,
       "GET /v0/approvals": async () => {
         await asked();
         await asked();
@@ -195,6 +215,14 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
       },
       "PUT /v0/quota/{principal}": async () => null,
       "DELETE /v0/quota/{principal}": async () => null,
+      "POST /v0/agents": async () => null,
+      "GET /v0/agents/{name}": scout,
+      "GET /v0/agents": async () => {
+        await curl.post("/v0/agents", { name: "tender" });
+        return scout();
+      },
+      "DELETE /v0/agents/{name}": scout,
+      "GET /v0/whoami": async () => null,
       "GET /v0/health": async () => null,
       "GET /v0/metrics": async () => null,
       "GET /v0/version": async () => null,
@@ -206,6 +234,8 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
       "POST /v0/artifacts": 201,
       "PUT /v0/artifacts/content": 201,
       "POST /v0/memory/entries": 201,
+      "POST /v0/agents": 201,
+      "POST /v0/tokens": 201,
       "POST /v0/jobs/{id}/stop": 202,
       "POST /v0/jobs/{id}/kill": 202,
     };
@@ -221,7 +251,7 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
       const digest = id?.startsWith("apr_") ? await digestOf(id) : "";
       const real = await curl.run(
         ...args.map((word) =>
-          (id ? word.replaceAll(/(job|art|mem|apr|grt)_[0-9a-z]{26}/g, id) : word).replaceAll(
+          (id ? word.replaceAll(/(job|art|mem|apr|grt|tok)_[0-9a-z]{26}/g, id) : word).replaceAll(
             /sha256:[0-9a-f]{64}/g,
             digest,
           ),
@@ -234,6 +264,7 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
       const isStream = Array.isArray(reply);
       expect(real.headers.get("content-type")).toMatch(isStream ? "application/x-ndjson" : /^application\/json\b/);
       if (route === "GET /v0/metrics") return expect(Metrics.parse(JSON.parse(real.body)).missing).toEqual([]);
+      if (route === "GET /v0/whoami") return expect(WhoAmI.parse(JSON.parse(real.body)).name).toBe("user:0");
       expect(shapeOf(isStream ? toLines(real) : JSON.parse(real.body))).toEqual(shapeOf(reply));
     });
 

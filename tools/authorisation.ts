@@ -39,6 +39,8 @@ export interface Row {
   route: string | null;
   action: Action;
   type: ResourceType;
+  /** What policy is told of the act. */
+  context: DecisionContext;
   /** Of the caller's own, or of what is not about anybody's thing. */
   own: Record<Role, Cell>;
   /** Of somebody else's; null where the operation is never about one. */
@@ -83,16 +85,17 @@ interface Asked extends Pick<Row, "name" | "route" | "action" | "type"> {
   context?: DecisionContext;
 }
 
-function toRow({ name, route, action, type, owner, context }: Asked): Row {
+function toRow({ name, route, action, type, owner, ...asked }: Asked): Row {
+  const context = { ...facts[action], ...asked.context };
   const judge = (whose: "own" | "others") =>
     Object.fromEntries(
       roles.map((role) => {
         const principal = { ...callers[role], roles: [...callers[role].roles] };
         const resource = { type, ...(whose === "own" ? ownOf(type, principal) : othersOf(type)) };
-        return [role, toCell({ principal, action, resource, context: { ...facts[action], ...context } })];
+        return [role, toCell({ principal, action, resource, context })];
       }),
     ) as Record<Role, Cell>;
-  return { name, route, action, type, own: judge("own"), others: owner === "record" ? judge("others") : null };
+  return { name, route, action, type, context, own: judge("own"), others: owner === "record" ? judge("others") : null };
 }
 
 function toCell(question: Question): Cell {
@@ -101,13 +104,14 @@ function toCell(question: Question): Cell {
   return { outcome: hidden ? "hidden" : outcome, everybody: outcome === "allow" && mayReadAll(engine, question) };
 }
 
-/** What an agent asks belongs to the person it is asked of; the label says who asked. */
+/** What an agent asks, and its own record, belong to the person whom it works for; of questions a label says who asked. */
 const asked: ReadonlySet<ResourceType> = new Set(["Approval", "Grant"]);
+const persons: ReadonlySet<ResourceType> = new Set([...asked, "AgentRecord"]);
 
 function ownOf(type: ResourceType, principal: Question["principal"]): Pick<Question["resource"], "owner" | "labels"> {
   const name = principalName(principal);
-  if (!asked.has(type)) return { owner: name, labels: {} };
-  return { owner: principal.owner ?? name, labels: { requester: name } };
+  const owner = persons.has(type) ? (principal.owner ?? name) : name;
+  return { owner, labels: asked.has(type) ? { requester: name } : {} };
 }
 
 function othersOf(type: ResourceType): Pick<Question["resource"], "owner" | "labels"> {

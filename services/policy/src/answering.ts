@@ -26,7 +26,7 @@ const nobodysUid = -1;
 const recordsAtOnce = 200;
 const reserve = { reserve: true };
 
-export interface Given {
+interface Given {
   option: AnswerKind;
   digest: string;
   secret?: string | undefined;

@@ -10,11 +10,12 @@ import { limits, principalName } from "@aether/contracts";
 import * as cedar from "@cedar-policy/cedar-wasm/nodejs";
 import type { PolicyFiles } from "./policy-files.ts";
 import { checkPolicies, type PolicyNotes } from "./policy-set.ts";
+import { createSlices, type PolicySlices } from "./policy-slices.ts";
 
 export interface Question {
   principal: Pick<Principal, "type" | "id" | "roles" | "owner">;
   action: Action;
-  resource: Pick<Resource, "type" | "owner" | "labels"> & Partial<Pick<Resource, "id">>;
+  resource: Pick<Resource, "type" | "owner" | "labels" | "person"> & Partial<Pick<Resource, "id">>;
   context: DecisionContext;
   /** A person's yes: by whom, and for how long it holds. */
   approval?: Yes;
@@ -61,8 +62,9 @@ export interface Engine {
 }
 
 interface LoadedSet {
-  /** Name of the parsed set and schema inside Cedar. */
+  /** Name of the parsed schema inside Cedar. */
   slot: string;
+  slices: PolicySlices;
   version: string;
   notes: ReadonlyMap<string, PolicyNotes>;
   warnings: string[];
@@ -117,6 +119,7 @@ function keyOf({ principal, action, resource, context, approval }: Question): st
     action,
     resource.type,
     resource.owner,
+    resource.person,
     sorted(resource.labels),
     sorted(context),
     approval && [approval.by, approval.scope],
@@ -125,13 +128,9 @@ function keyOf({ principal, action, resource, context, approval }: Question): st
 
 function loadSet(slot: string, files: PolicyFiles): LoadedSet {
   const set = checkPolicies(files);
-  for (const answer of [
-    cedar.preparseSchema(slot, files.schema),
-    cedar.preparsePolicySet(slot, { staticPolicies: { ...set.policies } }),
-  ]) {
-    if (answer.type === "failure") throw new Error(messages(answer.errors));
-  }
-  return { slot, version: files.version, notes: set.notes, warnings: set.warnings };
+  const answer = cedar.preparseSchema(slot, files.schema);
+  if (answer.type === "failure") throw new Error(messages(answer.errors));
+  return { slot, slices: createSlices(slot, set), version: files.version, notes: set.notes, warnings: set.warnings };
 }
 
 const messages = (errors: readonly cedar.DetailedError[]) => errors.map(({ message }) => message).join("; ");
@@ -139,7 +138,7 @@ const messages = (errors: readonly cedar.DetailedError[]) => errors.map(({ messa
 function judge(set: LoadedSet, question: Question): Verdict {
   const asIs = authorize(set, question, question.approval);
   if ("error" in asIs) return unjudged(asIs.error);
-  if (asIs.allowed || question.approval) return settled(set, question, asIs);
+  if (asIs.allowed || question.approval || !set.slices.looksAtYes(question)) return settled(set, question, asIs);
   const accepted: Scope[] = [];
   let permitting: string[] = [];
   for (const scope of scopes) {
@@ -196,7 +195,7 @@ function authorize(
     action: { type: "Aether::Action", id: action },
     resource: what,
     context: approval ? { ...context, approval: { by: approval.by, scope: approval.scope } } : context,
-    preparsedPolicySetId: set.slot,
+    preparsedPolicySetId: set.slices.nameOf({ principal, action, resource }),
     preparsedSchemaName: set.slot,
     validateRequest: true,
     entities: [
@@ -207,7 +206,10 @@ function authorize(
       },
       {
         uid: what,
-        attrs: resource.owner === null ? {} : { owner: resource.owner },
+        attrs: {
+          ...(resource.owner !== null && { owner: resource.owner }),
+          ...(resource.person !== undefined && { person: resource.person }),
+        },
         parents: [],
         ...(tagged.has(resource.type) ? { tags: resource.labels } : {}),
       },

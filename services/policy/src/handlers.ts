@@ -14,7 +14,6 @@ import {
   listTokens,
   ProblemError,
   principalName,
-  principalOf,
   requireDurationMs,
   revokeToken,
   type Token,
@@ -26,6 +25,7 @@ import type { AuditView } from "./audit-view.ts";
 import { type Decider, resourceTypeOf } from "./decider.ts";
 import type { Desk } from "./desk.ts";
 import type { Engine } from "./engine.ts";
+import { type People, principalNamed } from "./people.ts";
 import type { proveRecord } from "./prove.ts";
 import type { Tokens } from "./tokens.ts";
 import type { verifyLog } from "./verify.ts";
@@ -35,6 +35,7 @@ export interface HandlerParts {
   engine: Pick<Engine, "policies" | "warnings" | "version">;
   /** Why newer policies do not answer. */
   reloadError(): string | null;
+  operators: People;
   decider: Decider;
   desk: Desk;
   tokens: Tokens;
@@ -53,7 +54,7 @@ export function policyHandlers(parts: HandlerParts): ServeOptions["handlers"] {
     handler(checkPolicy, {
       context: ({ as }) => (as === undefined ? {} : { as }),
       async handle({ action, resource, context, as, roles }, { principal: caller, token }) {
-        const principal = as === undefined ? caller : { ...principalOf(as), ...(roles && { roles }) };
+        const principal = as === undefined ? caller : principalNamed(as, parts.operators, roles);
         const { type = resourceTypeOf(action), id = "*", labels = {} } = resource ?? {};
         const owner = resource?.owner ?? principalName(principal);
         const question = { principal, action, resource: { type, id, owner, labels }, context };

@@ -97,6 +97,7 @@ export async function startPolicy(
       handlers: policyHandlers({
         version,
         engine,
+        operators,
         reloadError: () => reload.error,
         decider,
         desk,

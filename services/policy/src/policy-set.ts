@@ -14,6 +14,8 @@ export interface PolicyNotes extends PolicyEntry {
 export interface PolicySet {
   /** Texts by id. */
   policies: Readonly<Record<string, string>>;
+  /** As Cedar reads them, by id. */
+  parsed: ReadonlyMap<string, cedar.PolicyJson>;
   /** By id, in the order of the files. */
   notes: ReadonlyMap<string, PolicyNotes>;
   /** What the validator thinks is a mistake, and lets pass. */
@@ -35,8 +37,10 @@ export function checkPolicies(files: PolicyFiles): PolicySet {
   const faults: string[] = [];
   const placed = new Map<string, Placed>();
   const notes = new Map<string, PolicyNotes>();
+  const parsed = new Map<string, cedar.PolicyJson>();
   for (const policy of files.texts.flatMap(([path, text]) => split(path, text, faults))) {
-    const described = describe(policy, faults);
+    const json = parse(policy, faults);
+    const described = json && describe(policy, json, faults);
     if (!described) continue;
     const known = notes.get(described.id);
     if (known) {
@@ -45,6 +49,7 @@ export function checkPolicies(files: PolicyFiles): PolicySet {
     }
     placed.set(described.id, policy);
     notes.set(described.id, described);
+    parsed.set(described.id, json);
   }
   const policies = Object.fromEntries([...placed].map(([id, { text }]) => [id, text]));
   const answer = cedar.validate({
@@ -55,7 +60,12 @@ export function checkPolicies(files: PolicyFiles): PolicySet {
   if (answer.type === "failure") faults.push(...answer.errors.map(({ message }) => message));
   else faults.push(...tell(answer.validationErrors, placed));
   if (faults.length > 0) throw new Error(faults.join("\n"));
-  return { policies, notes, warnings: answer.type === "success" ? tell(answer.validationWarnings, placed) : [] };
+  return {
+    policies,
+    parsed,
+    notes,
+    warnings: answer.type === "success" ? tell(answer.validationWarnings, placed) : [],
+  };
 }
 
 function split(path: string, text: string, faults: string[]): Placed[] {
@@ -74,20 +84,22 @@ function split(path: string, text: string, faults: string[]): Placed[] {
   });
 }
 
-function describe(policy: Placed, faults: string[]): PolicyNotes | null {
+function parse(policy: Placed, faults: string[]): cedar.PolicyJson | null {
+  const answer = cedar.policyToJson(policy.text);
+  if (answer.type === "success") return answer.json;
+  faults.push(...answer.errors.map((error) => `${at(policy)}: ${say(error)}`));
+  return null;
+}
+
+function describe(policy: Placed, json: cedar.PolicyJson, faults: string[]): PolicyNotes | null {
   const fault = (what: string) => void faults.push(`${at(policy)}: ${what}`);
-  const parsed = cedar.policyToJson(policy.text);
-  if (parsed.type === "failure") {
-    for (const error of parsed.errors) fault(say(error));
-    return null;
-  }
-  const { id, reason, ask = null, timeout = null } = parsed.json.annotations ?? {};
+  const { id, reason, ask = null, timeout = null } = json.annotations ?? {};
   if (!id || !/^[a-z0-9][a-z0-9_.-]{0,63}$/.test(id)) {
     fault('every policy needs an @id("lower-case-name")');
     return null;
   }
   if (!reason) fault(`policy ${id} needs a @reason("…")`);
-  if (singleResource.test(JSON.stringify(parsed.json))) {
+  if (singleResource.test(JSON.stringify(json))) {
     fault(`policy ${id} names a single resource; policies speak of owner, labels and context`);
   }
   const timeoutMs = timeout === null ? null : parseDurationMs(timeout);
@@ -95,7 +107,7 @@ function describe(policy: Placed, faults: string[]): PolicyNotes | null {
     fault(`policy ${id} has a @timeout that is no duration between 1s and 1d`);
   }
   return {
-    ...{ id, effect: parsed.json.effect, reason: reason ?? "", ask, timeoutMs },
+    ...{ id, effect: json.effect, reason: reason ?? "", ask, timeoutMs },
     ...{
       origin: isShipped(policy.path) ? "shipped" : "own",
       file: basename(policy.path),

@@ -53,7 +53,7 @@ export interface Tokens {
   revoke(token: Token): Promise<Token>;
 }
 
-export interface Maker {
+interface Maker {
   /** The token's id to be. */
   id: string;
   principal: Principal;

@@ -2,7 +2,7 @@
 import { createHmac, createPublicKey, generateKeyPairSync } from "node:crypto";
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { type Bus, request } from "@aether/bus";
+import { type Bus, lastMessage, request } from "@aether/bus";
 import {
   type Capability,
   checkPolicy,
@@ -329,6 +329,9 @@ describe.skipIf(missing)(`capability tokens${missing ? `: ${missing}` : ""}`, ()
   it("count and stay revoked when policy has started again", async () => {
     const [kept, gone] = [await mint(), await mint()];
     await revoke(gone.id);
+    await using reader = await room.nats.connect("policy");
+    const stored = await lastMessage(reader, "KV_grants", `$KV.grants.token.${kept.id}`);
+    expect(Number.parseInt(stored?.header("Nats-TTL") ?? "", 10)).toBeLessThanOrEqual(limits.tokenMaxMs / 1000 + 61);
     await policy[Symbol.asyncDispose]();
     policy = await room.start();
     expect((await read(kept.token)).outcome).toBe("allow");
