@@ -164,6 +164,7 @@ export const submitJob = defineOperation({
     "conflict",
     "idempotency-conflict",
     "too-large",
+    "too-many-requests",
     "storage-full",
     "audit-unavailable",
   ],
