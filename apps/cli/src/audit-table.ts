@@ -29,20 +29,24 @@ export function printAudit(
 function toRow(record: AuditRecord, short: boolean): string[] {
   const { seq, ts, actor, action, kind, count } = record;
   const about = record.job_id ?? (record.resource ? `${record.resource.type} ${record.resource.id}` : "-");
+  const shown = (text: string) => visible(short ? text.replace(/(?<=_)[0-9a-z]+(?=[0-9a-z]{4}$)/, "…") : text);
   const times = count > 1 ? ` ×${count}` : "";
   return [
     String(seq),
     `${short ? "" : `${ts.wall.slice(0, 10)} `}${ts.wall.slice(11, 23)}`,
     visible(`${actor.type.toLowerCase()}:${actor.id}`),
     `${kind === "outcome" ? "outcome" : visible(action)}${times}`,
-    visible(short ? about.replace(/(?<=_)[0-9a-z]+(?=[0-9a-z]{4}$)/, "…") : about),
-    shorten(visible(detailOf(record)), detailColumns),
+    shown(about),
+    shorten(shown(detailOf(record)), detailColumns),
   ];
 }
 
-function detailOf({ decision, outcome }: AuditRecord): string {
-  if (decision) return `${decision.outcome} by ${decision.policies.join(", ") || "default"}`;
-  if (!outcome) return "-";
+function detailOf({ decision, outcome, note }: AuditRecord): string {
+  if (decision) {
+    const yes = decision.approval ?? decision.grant;
+    return `${decision.outcome} by ${decision.policies.join(", ") || "default"}${yes ? `, ${yes}` : ""}`;
+  }
+  if (!outcome) return note ?? "-";
   const reason = outcome.reason ? ` (${outcome.reason})` : "";
   return `${outcome.from ?? "new"} → ${outcome.to}${reason}`;
 }
