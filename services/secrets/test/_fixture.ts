@@ -28,7 +28,7 @@ export const ben: Principal = { type: "User", id: "1001", roles: ["member"] };
 
 type Log = ReturnType<typeof captureLog>;
 /** An attempt that this host holds. */
-export type Held = Reply<typeof checkAttempt> & { host: string; secret: string };
+type Held = Reply<typeof checkAttempt> & { host: string; secret: string };
 
 export interface Room extends AsyncDisposable {
   nats: TestNats;
