@@ -65,7 +65,15 @@ async function start({ counted = false, endpoint }: Watched) {
         }),
       ],
       decide: async () => ({
-        ...{ outcome: "allow", decision_id: null, reason: "", policies: [], policy_version: "", visible: true },
+        ...{
+          outcome: "allow",
+          decision_id: null,
+          reason: "",
+          policies: [],
+          policy_version: "",
+          approval_id: null,
+          visible: true,
+        },
         scope: "own",
       }),
     }),

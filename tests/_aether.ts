@@ -87,6 +87,8 @@ export async function startAether(options: AetherOptions = {}): Promise<Aether> 
   const instance = `t${process.pid.toString(36)}x${(systems++).toString(36)}`;
   const socket = join(home, "aetherd.sock");
   chmodSync(join(home, "files"), 0o711);
+  mkdirSync(join(home, "agents"));
+  chmodSync(join(home, "agents"), 0o711);
   const openerEnv = { PATH: process.env.PATH ?? "", ...compileCache() };
   stack.use(
     await startOpener({ socketPath: join(home, "opener.sock"), uid: 0, filesDir: join(home, "files"), env: openerEnv }),
@@ -209,6 +211,7 @@ function programSpecs(
       AETHER_WORKER_HOST: host,
       AETHER_WORKER_SEED_FILE: seed(`worker-${host}`),
       AETHER_WORKER_CPUS: "8",
+      AETHER_WORKER_AGENTS_DIR: at("agents"),
     },
   });
   const warden = (place: Record<string, string> | undefined) => ({
@@ -257,7 +260,12 @@ function programSpecs(
     },
     gateway: {
       main: "services/gateway/src/main.ts",
-      env: { ...url, AETHER_GATEWAY_SEED_FILE: seed("gateway"), AETHER_GATEWAY_SOCKET: socket },
+      env: {
+        ...url,
+        AETHER_GATEWAY_SEED_FILE: seed("gateway"),
+        AETHER_GATEWAY_SOCKET: socket,
+        AETHER_GATEWAY_AGENTS_DIR: at("agents"),
+      },
     },
     warden: warden(first),
     worker: worker(first, hosts[0]),

@@ -43,13 +43,13 @@ export interface Witness extends AsyncDisposable {
 
 /** Who may follow whom, after docs/jobs.md; a job with attempts left goes back to `queued`. */
 const legal: Readonly<Record<JobState | "none", readonly JobState[]>> = {
-  none: ["queued"],
-  queued: ["starting", "denied", "expired", "stopped", "killed"],
+  none: ["queued", "awaiting_approval"],
+  queued: ["starting", "awaiting_approval", "denied", "expired", "stopped", "killed"],
   starting: ["running", "failed", "queued", "stopping"],
   running: ["succeeded", "failed", "stopping", "lost", "queued"],
   stopping: ["stopping", "stopped", "killed", "timed_out", "queued"],
   blocked: [],
-  awaiting_approval: [],
+  awaiting_approval: ["queued", "denied", "expired", "stopped", "killed"],
   succeeded: [],
   failed: [],
   stopped: [],

@@ -249,6 +249,7 @@ const allow: DecideReply = {
   reason: "",
   policies: [],
   policy_version: "v",
+  approval_id: null,
   visible: true,
   scope: "all",
 };

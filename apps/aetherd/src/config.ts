@@ -1,6 +1,7 @@
 // The configuration of aetherd, read from the environment. Where things are is the layout's matter, not this one's.
 import { hostname } from "node:os";
 import { parseSizeBytes } from "@aether/contracts";
+import { RolesConfig } from "@aether/service";
 import { z } from "zod";
 
 export const AetherdConfig = z.object({
@@ -24,6 +25,7 @@ export const AetherdConfig = z.object({
   AETHER_WORKER_SLOTS: z.string().optional().describe("Passed to the worker"),
   AETHER_WORKER_WARM_DISKS: z.string().optional().describe("Passed to the worker"),
   AETHER_METRICS_LISTEN: z.string().optional().describe("Passed to the gateway"),
+  ...RolesConfig.shape,
   OTEL_EXPORTER_OTLP_ENDPOINT: z.string().optional().describe("Passed to every process that can trace"),
   NODE_COMPILE_CACHE: z.string().optional().describe("Passed to every process"),
   PATH: z.string().default("/usr/sbin:/usr/bin:/sbin:/bin").describe("Where nats-server is looked for"),

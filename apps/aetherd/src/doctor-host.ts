@@ -42,6 +42,19 @@ export function checkFolders(layout: Layout): Check[] {
   return faults.map((fault) => fail("folders", fault, mend));
 }
 
+/** Who has the same uid is the same person to the kernel, and so to Aether. */
+export function checkIdentity(): Check {
+  const uid = process.getuid?.() ?? 0;
+  const rule = `a program that runs as uid ${uid} outside of a job is you, and may what you may`;
+  if (isRoot())
+    return ok("identity", `agents and jobs have uids of their own; ${rule} (\`aether agent run\` parts them)`);
+  return warn(
+    "identity",
+    `same_uid: agents and jobs run as uid ${uid}, as you do, and only their sandbox parts them from you; ${rule}`,
+    "start programs that are not to be you with `aether agent run`, and Aether as root where they need a uid of their own",
+  );
+}
+
 /** Optional: without it only PDF documents are refused. */
 export function checkDocuments(): Check {
   const folders = ["/usr/local/bin", "/usr/bin"]; // as a job sees them

@@ -5,7 +5,15 @@ import type { Layout } from "@aether/contracts";
 import type { AetherdConfig } from "./config.ts";
 import type { Check } from "./doctor-check.ts";
 import { checkDaemon, checkNatsServer } from "./doctor-daemon.ts";
-import { checkAccount, checkDisk, checkDocuments, checkFolders, checkKeys, checkNode } from "./doctor-host.ts";
+import {
+  checkAccount,
+  checkDisk,
+  checkDocuments,
+  checkFolders,
+  checkIdentity,
+  checkKeys,
+  checkNode,
+} from "./doctor-host.ts";
 import { checkCgroups, checkSandbox } from "./doctor-sandbox.ts";
 
 /** Runs every check, prints what they found, and answers the exit code: 1 when something fails. */
@@ -14,6 +22,7 @@ export async function runDoctor(layout: Layout, config: AetherdConfig, asJson: b
     checkNode(),
     checkNatsServer(config),
     checkAccount(),
+    checkIdentity(),
     checkFolders(layout),
     checkKeys(layout),
     checkDisk(layout),

@@ -1,4 +1,5 @@
 // What the process edges of this package read from the environment beside their services' own configuration.
+import { RolesConfig } from "@aether/service";
 import { z } from "zod";
 import type { Account } from "./account.ts";
 
@@ -8,9 +9,11 @@ export const AccountConfig = z.object({
 });
 
 export const GatewayEdgeConfig = AccountConfig.extend({
+  ...RolesConfig.shape,
   AETHER_NATS_URL: z.string(),
   AETHER_GATEWAY_SEED_FILE: z.string(),
   AETHER_GATEWAY_SOCKET: z.string(),
+  AETHER_GATEWAY_AGENTS_DIR: z.string(),
   AETHER_LOG_FILE: z.string(),
   AETHER_METRICS_LISTEN: z.string().optional(),
   OTEL_EXPORTER_OTLP_ENDPOINT: z.string().optional(),

@@ -25,6 +25,8 @@ export function foldersOf(layout: Layout, account: Account | null): Folder[] {
     { path: ownPoliciesDir(layout), mode: 0o755, ...own },
     // Passed through by the users whose folders are in it, and looked into by nobody.
     { path: layout.artifactsDir, mode: 0o711, ...own },
+    // Each agent's sandbox passes through it, to its own folder there and to no other.
+    { path: layout.agentsDir, mode: 0o711, ...account },
     { path: layout.logDir, mode: 0o750, uid: own.uid, gid: account.gid },
     ...[layout.keysDir, layout.jobsDir, workerRunDir(layout)].map(closed(own)),
     ...coreStores(layout).map(closed(account)),
@@ -82,7 +84,7 @@ export function folderFault(folder: Folder): string | null {
 }
 
 function allOf(layout: Layout): string[] {
-  const { home, runDir, dataDir, logDir, keysDir, jobsDir, artifactsDir } = layout;
+  const { home, runDir, dataDir, logDir, keysDir, jobsDir, artifactsDir, agentsDir } = layout;
   const within = [
     runDir,
     dataDir,
@@ -90,6 +92,7 @@ function allOf(layout: Layout): string[] {
     keysDir,
     jobsDir,
     artifactsDir,
+    agentsDir,
     workerRunDir(layout),
     ownPoliciesDir(layout),
   ];

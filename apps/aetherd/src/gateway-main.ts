@@ -1,7 +1,7 @@
 // Process edge of the gateway under aetherd. As root it connects with its key, makes the socket root's and opens it to the
 // group, answers one request of its own so that everything it will ever need is loaded, and then gives up root.
 import { connectBus } from "@aether/bus";
-import { parseLoopback, startGateway } from "@aether/gateway";
+import { parseLoopback, startGateway, toRoles } from "@aether/gateway";
 import { requestUnix } from "@aether/http";
 import { readConfig, runMain } from "@aether/service";
 import { openLog } from "@aether/telemetry";
@@ -20,17 +20,17 @@ await runMain(async () => {
       otlpEndpoint: config.OTEL_EXPORTER_OTLP_ENDPOINT,
     }),
   );
-  const operators = [...new Set([0, process.getuid?.() ?? 0])];
   const listen = config.AETHER_METRICS_LISTEN;
-  held.use(
+  const gateway = held.use(
     await startGateway({
-      ...{ socketPath, bus, log, operators },
-      ...(account && { memberGid: account.gid }),
+      ...{ socketPath, bus, log, ...toRoles(config, account?.gid) },
+      ...(account && { socketGid: account.gid }),
       ...(listen !== undefined && { scrapeAddress: parseLoopback(listen) }),
     }),
   );
   const { body } = await requestUnix({ socketPath, method: "GET", path: "/v0/version" });
   await body.resume().toArray();
   dropPrivileges(account);
+  gateway.serveAgents(config.AETHER_GATEWAY_AGENTS_DIR);
   return held.move();
 });

@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { seedFile } from "@aether/bus";
 import type { Layout } from "@aether/contracts";
+import { formatPeople } from "@aether/service";
 import type { Account } from "./account.ts";
 import type { AetherdConfig } from "./config.ts";
 import { checkpointsDir, openerSocket, ownPoliciesDir, secretsKeyFile, workerRunDir } from "./folders.ts";
@@ -86,6 +87,7 @@ function sandboxEnvironment(layout: Layout): Record<string, string> {
 const environments: Record<ProgramName, (context: ProgramContext) => Record<string, string>> = {
   core: (context) => ({
     ...becomes(context),
+    ...people(context),
     AETHER_NATS_URL: context.natsUrl,
     AETHER_POLICY_SEED_FILE: seedFile(context.layout.keysDir, "policy"),
     AETHER_POLICY_AUDIT_SEED_FILE: seedFile(context.layout.keysDir, "policy-audit"),
@@ -110,9 +112,11 @@ const environments: Record<ProgramName, (context: ProgramContext) => Record<stri
   }),
   gateway: (context) => ({
     ...becomes(context),
+    ...people(context),
     AETHER_NATS_URL: context.natsUrl,
     AETHER_GATEWAY_SEED_FILE: seedFile(context.layout.keysDir, "gateway"),
     AETHER_GATEWAY_SOCKET: context.layout.socket,
+    AETHER_GATEWAY_AGENTS_DIR: context.layout.agentsDir,
     ...defined({ AETHER_METRICS_LISTEN: context.config.AETHER_METRICS_LISTEN }),
   }),
   worker: ({ layout, config, natsUrl }) => ({
@@ -120,6 +124,7 @@ const environments: Record<ProgramName, (context: ProgramContext) => Record<stri
     ...workerShare(config),
     AETHER_NATS_URL: natsUrl,
     AETHER_WORKER_HOST: config.AETHER_WORKER_HOST,
+    AETHER_WORKER_AGENTS_DIR: layout.agentsDir,
     AETHER_WORKER_SEED_FILE: seedFile(layout.keysDir, `worker-${config.AETHER_WORKER_HOST}`),
   }),
   warden: ({ layout }) => sandboxEnvironment(layout),
@@ -127,6 +132,18 @@ const environments: Record<ProgramName, (context: ProgramContext) => Record<stri
 
 function becomes({ account }: ProgramContext): Record<string, string> {
   return account ? { AETHER_DAEMON_UID: String(account.uid), AETHER_DAEMON_GID: String(account.gid) } : {};
+}
+
+/** Who is who, in numbers, and operators always: those who start what must agree on it say the same. */
+function people({ config, account }: ProgramContext): Record<string, string> {
+  const { AETHER_OPERATORS: operators, AETHER_MEMBERS: members, AETHER_UID_DOMAIN: domain } = config;
+  const byGroup = account && { uids: [], gids: [account.gid] };
+  const named = members ?? byGroup;
+  return defined({
+    AETHER_OPERATORS: formatPeople(operators ?? { uids: [...new Set([0, process.getuid?.() ?? 0])], gids: [] }),
+    AETHER_MEMBERS: named ? formatPeople(named) : undefined,
+    AETHER_UID_DOMAIN: domain?.map(([first, last]) => `${first}-${last}`).join(","),
+  });
 }
 
 function workerShare(config: AetherdConfig): Record<string, string> {

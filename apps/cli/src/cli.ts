@@ -35,7 +35,8 @@ export async function runCli({ argv, env, terminal, stdin }: CliOptions): Promis
       json,
     });
     // `run` has the exit codes of the job: what is Aether's own must not look like one of them.
-    return called?.name === "run" && code !== exitCodes.usage ? (await import("./exit-code.ts")).aetherFailed : code;
+    const isRun = called?.name === "run" || called?.name === "agent run";
+    return isRun && code !== exitCodes.usage ? (await import("./exit-code.ts")).aetherFailed : code;
   }
 }
 

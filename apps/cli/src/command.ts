@@ -38,6 +38,8 @@ export interface Command<O extends Options = Options> {
   readonly operands: { readonly min: number; readonly max: number; readonly name: string };
   /** Everything from the first operand on belongs to somebody else's command line. */
   readonly endsAtOperand?: boolean;
+  /** How many operands are this command's own, before that line begins. */
+  readonly ownOperands?: number;
   /** Looks after itself when nobody reads its output any more; other commands end there, as programs in a pipe do. */
   readonly outlivesPipe?: boolean;
   /** Does it and answers the exit code. */
@@ -64,9 +66,14 @@ export interface Parsed {
 }
 
 /** Reads the arguments of a command; throws UsageError. */
-export function parseCommand(command: Pick<Command, "options" | "operands" | "endsAtOperand">, argv: string[]): Parsed {
+export function parseCommand(
+  command: Pick<Command, "options" | "operands" | "endsAtOperand" | "ownOperands">,
+  argv: string[],
+): Parsed {
   const options: Options = { ...command.options, ...commonOptions };
-  const { ours, rest } = command.endsAtOperand ? splitAtOperand(options, argv) : { ours: argv, rest: [] };
+  const { ours, rest } = command.endsAtOperand
+    ? splitAtOperand(options, argv, command.ownOperands ?? 0)
+    : { ours: argv, rest: [] };
   const { values: raw, positionals } = parseStrictly(options, ours);
   const values = Object.fromEntries(
     Object.entries(options).map(([name, option]) => [name, pick(name, option, raw)]),
@@ -114,8 +121,8 @@ function pick(name: string, option: Option, raw: Raw): boolean | string | readon
   return texts[0];
 }
 
-/** Where the first operand or `--` stands; a value of an option before it is no operand. */
-function splitAtOperand(options: Options, argv: string[]): { ours: string[]; rest: string[] } {
+/** Where the first operand that is not the command's own or `--` stands; a value of an option before it is no operand. */
+function splitAtOperand(options: Options, argv: string[], own: number): { ours: string[]; rest: string[] } {
   const { tokens } = parseArgs({
     args: argv,
     options: toConfig(options),
@@ -123,7 +130,9 @@ function splitAtOperand(options: Options, argv: string[]): { ours: string[]; res
     strict: false,
     tokens: true,
   });
-  const first = tokens.find(({ kind }) => kind !== "option");
+  const first = tokens
+    .filter(({ kind }) => kind !== "option")
+    .find(({ kind }, i) => kind === "option-terminator" || i >= own);
   if (!first) return { ours: argv, rest: [] };
   return { ours: argv.slice(0, first.index), rest: argv.slice(first.index + (first.kind === "positional" ? 0 : 1)) };
 }

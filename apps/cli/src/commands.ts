@@ -41,6 +41,26 @@ export const groups: Readonly<Record<string, Readonly<Record<string, Entry>>>> =
     stop: { about: "Stop jobs: SIGTERM, then SIGKILL", load: async () => (await import("./commands/stop.ts")).stop },
     kill: { about: "Kill jobs at once", load: async () => (await import("./commands/kill.ts")).kill },
   },
+  Agents: {
+    whoami: {
+      about: "Say who you are to Aether, and with which roles",
+      load: async () => (await import("./commands/whoami.ts")).whoami,
+    },
+    "agents ls": { about: "List agents", load: async () => (await import("./commands/agents-list.ts")).agentsList },
+    "agents add": {
+      about: "Make an agent: a name with a socket, a folder and limits of its own",
+      load: async () => (await import("./commands/agents-add.ts")).agentsAdd,
+    },
+    "agents show": { about: "Show agents", load: async () => (await import("./commands/agents-show.ts")).agentsShow },
+    "agents rm": {
+      about: "Remove agents",
+      load: async () => (await import("./commands/agents-remove.ts")).agentsRemove,
+    },
+    "agent run": {
+      about: "Run a program as an agent, in a sandbox with its socket and folder",
+      load: async () => (await import("./commands/agent-run.ts")).agentRun,
+    },
+  },
   Artifacts: {
     "artifacts ls": {
       about: "List artifacts",
@@ -106,6 +126,49 @@ export const groups: Readonly<Record<string, Readonly<Record<string, Entry>>>> =
     metrics: {
       about: "Numbers of every service",
       load: async () => (await import("./commands/metrics.ts")).metrics,
+    },
+  },
+  Approvals: {
+    "approvals ls": {
+      about: "List what waits for a person's answer",
+      load: async () => (await import("./commands/approvals-list.ts")).approvalsList,
+    },
+    "approvals watch": {
+      about: "Follow it, and ask",
+      load: async () => (await import("./commands/approvals-watch.ts")).approvalsWatch,
+    },
+    "approvals show": {
+      about: "Show exactly what would be done",
+      load: async () => (await import("./commands/approvals-show.ts")).approvalsShow,
+    },
+    "approvals answer": {
+      about: "Answer: once, session, always or reject",
+      load: async () => (await import("./commands/approvals-answer.ts")).approvalsAnswer,
+    },
+    "approvals allow": {
+      about: "Say yes, once",
+      load: async () => (await import("./commands/approvals-answer.ts")).approvalsAllow,
+    },
+    "approvals deny": {
+      about: "Say no",
+      load: async () => (await import("./commands/approvals-answer.ts")).approvalsDeny,
+    },
+    "approvals revoke": {
+      about: "Take back a yes that is not used yet, or a question",
+      load: async () => (await import("./commands/approvals-revoke.ts")).approvalsRevoke,
+    },
+    "approvals secret": {
+      about: "Set the secret that proves it is you who answers",
+      load: async () => (await import("./commands/approvals-secret.ts")).approvalsSecret,
+    },
+    "grants ls": {
+      about: "List what was allowed for longer than once",
+      load: async () => (await import("./commands/grants-list.ts")).grantsList,
+    },
+    "grants show": { about: "Show a grant", load: async () => (await import("./commands/grants-show.ts")).grantsShow },
+    "grants rm": {
+      about: "Take grants back",
+      load: async () => (await import("./commands/grants-remove.ts")).grantsRemove,
     },
   },
   "Policy and audit": {

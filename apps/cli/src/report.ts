@@ -41,10 +41,14 @@ async function reportProblem(err: Output, error: ProblemError, json: boolean): P
   else {
     const { decision, errors } = problem;
     const faults = errors?.map(({ path, message }) => (path ? `${path}: ${message}` : message));
+    const verb = decision?.outcome === "ask" ? "a person is asked" : "denied";
     const details = decision
-      ? [decision.reason, `denied by ${decision.policies.join(", ") || "default: no policy allows it"}`]
+      ? [decision.reason, `${verb} by ${decision.policies.join(", ") || "default: no policy allows it"}`]
       : (faults ?? [problem.detail ?? ""]);
-    printError(err, visible(problem.title), details.filter(Boolean).map(visible), nextStep(slug, problems[slug].mend));
+    const next = problem.approval_id
+      ? `after \`aether approvals answer ${visible(problem.approval_id)}\` the same again`
+      : nextStep(slug, problems[slug].mend);
+    printError(err, visible(problem.title), details.filter(Boolean).map(visible), next);
     const id = problem.instance?.replace("urn:aether:request:", "");
     if (id) err.line(`  request ${visible(id)}`);
   }

@@ -29,7 +29,7 @@ export function createOutput(stream: NodeJS.WriteStream): Output {
   return {
     isTerminal,
     get columns() {
-      return isTerminal ? (stream.columns ?? 80) : Number.POSITIVE_INFINITY;
+      return isTerminal ? stream.columns || 80 : Number.POSITIVE_INFINITY; // 0 where the terminal does not know
     },
     write: (data) => void stream.write(data),
     line: (text = "") => void stream.write(`${text}\n`),

@@ -1,5 +1,6 @@
 // The bus: the only importer of NATS. Operations are requested and served here; buckets and streams are opened here; the
 // server's configuration and its streams derive from the topology here.
+export { cutText, operationPreview } from "./act.ts";
 export { type Bucket, type Entry, isWrongSequence, openBucket, RevisionConflict } from "./bucket.ts";
 export { readAhead, sendInChunks } from "./chunks.ts";
 export { type Bus, type BusOptions, connectBus } from "./connection.ts";

@@ -5,13 +5,16 @@
 // - Only an envelope on a `gateway` subject may name a principal; every other caller is itself.
 // - A reply subject outside `_INBOX.` and `_R_.` is refused: a chosen reply would make this service write where its own
 //   rights reach and the caller's do not (a KV key, a stream).
+// - What needs a person's yes is 403 with the approval that was asked for; the same request again is allowed after it, once.
 // - No answer from policy, a late or a malformed one: 503, and nothing has happened.
 // - Every request is counted and timed, by operation and outcome, and the service answers its numbers itself.
 // - Disposing stops new requests, lets the running ones answer, flushes, and only then lets the connection close.
 import {
+  type AskRequest,
   createId,
   type Decided,
   type DecideReply,
+  type DecideRequest,
   type DecisionContext,
   decide as decideOperation,
   Envelope,
@@ -19,9 +22,11 @@ import {
   limits,
   metricsOperation,
   type Operation,
+  type Preview,
   type Principal,
   type Problem,
   ProblemError,
+  type ProblemSlug,
   principalName,
   type Reply,
   type Request,
@@ -31,6 +36,7 @@ import {
 import { durationBounds, type Histogram, type Logger, type Registry } from "@aether/telemetry";
 import { headers, type Msg } from "@nats-io/transport-node";
 import { z } from "zod";
+import { digestOf, operationPreview } from "./act.ts";
 import type { Bus } from "./connection.ts";
 import { answerDiscovery, type EndpointStats } from "./discovery.ts";
 import { type Bytes, decodeBody, encodeBody } from "./frame.ts";
@@ -46,6 +52,8 @@ export interface Call<L = unknown> {
   requestId: string;
   intentId: string | null;
   traceparent: string | undefined;
+  /** The capability token that the caller came with; whoever asks policy on his behalf passes it on. */
+  token: string | undefined;
   /** Bytes behind the request, for operations that carry them. */
   bytes: Uint8Array;
   /** The id of what the operation makes, where it makes something; the same again for a retry with its Idempotency-Key. */
@@ -70,10 +78,14 @@ type HandlerResult<O> = Reply<O> | { reply: Reply<O>; bytes: Bytes };
 interface HandlerBase<O, L> {
   handle(request: Request<O>, call: Call<L>): Promise<HandlerResult<O>>;
   /** Facts about the act that policies may look at. */
-  context?(request: Request<O>): DecisionContext;
+  context?(request: Request<O>, by: Principal): DecisionContext;
   jobId?(request: Request<O>, call: Pick<Call, "createdId">): string | null;
-  /** Digest of exactly what is decided. */
-  digest?(request: Request<O>): string;
+  /** Digest of exactly what is decided, instead of the request's. Null: the request holds a secret, and nobody is asked about it. */
+  digest?(request: Request<O>): string | null;
+  /** What is to be done later in the caller's name by force of this: whether policy would allow it, the decision then says. */
+  ahead?(request: Request<O>, by: Principal): DecideRequest["ahead"];
+  /** What a person is shown of it, instead of all its fields. */
+  preview?(request: Request<O>): Preview;
   intentId?(request: Request<O>): string | null;
 }
 
@@ -282,6 +294,7 @@ async function act(
     requestId: envelope.request_id,
     intentId,
     traceparent: envelope.traceparent,
+    token: envelope.token,
     bytes,
     createdId,
     loaded: loaded?.value,
@@ -348,30 +361,55 @@ async function authorise(
   const access = operation.access;
   if ("exempt" in access) return null;
   if (access.owner === "record" && !asked.loaded) throw new ProblemError("not-found");
+  const { envelope, request } = asked;
+  const digest =
+    access.record === "summary"
+      ? (implementation.digest?.(request) ?? null)
+      : implementation.digest
+        ? implementation.digest(request)
+        : digestOf(operation, request);
+  const ahead = implementation.ahead?.(request, asked.principal);
   const decision = await served.decide(
     {
       principal: asked.principal,
       action: access.action,
       resource: resourceOf(access, asked),
-      context: implementation.context?.(asked.request) ?? {},
+      context: implementation.context?.(request, asked.principal) ?? {},
       record: access.record,
-      request_id: asked.envelope.request_id,
+      request_id: envelope.request_id,
       intent_id: asked.intentId,
-      job_id: implementation.jobId?.(asked.request, asked) ?? null,
-      digest: implementation.digest?.(asked.request) ?? null,
+      job_id: implementation.jobId?.(request, asked) ?? null,
+      digest,
+      ...(envelope.token !== undefined && { token: envelope.token }),
+      ...(ahead && { ahead }),
+      ...(access.record === "before" && digest !== null && { ask: askOf(operation, implementation, asked) }),
     },
-    asked.envelope.traceparent,
+    envelope.traceparent,
   );
   if (decision.outcome === "allow") return decision;
   if (!decision.visible) throw new ProblemError("not-found");
-  const { decision_id: id, outcome, reason, policies } = decision;
-  throw new ProblemError("policy-denied", { detail: reason, decision: { id, outcome, reason, policies } });
+  const { decision_id: id, outcome, reason, policies, approval_id } = decision;
+  throw new ProblemError("policy-denied", {
+    detail: reason,
+    decision: { id, outcome, reason, policies },
+    ...(outcome === "ask" && approval_id !== null && { approval_id }),
+  });
+}
+
+/** The same key is the same use of a yes, so a retry needs no other one. */
+function askOf(operation: Operation, implementation: AnyHandler, { request, envelope }: Asked): AskRequest {
+  const subject = envelope.idempotency_key ?? envelope.request_id;
+  const preview = implementation.preview?.(request) ?? operationPreview(operation, request);
+  return { mode: "consume", subject, preview };
 }
 
 function resourceOf(access: Decided, asked: Asked): Resource {
   if (asked.loaded) return { type: access.resource, ...asked.loaded.resource };
   return { type: access.resource, id: asked.createdId ?? "*", owner: principalName(asked.principal), labels: {} };
 }
+
+/** Policy's own refusals, which the caller can act on. */
+const passedOn: ReadonlySet<ProblemSlug> = new Set(["audit-unavailable", "too-many-requests"]);
 
 async function askPolicy(
   bus: Bus,
@@ -382,7 +420,7 @@ async function askPolicy(
     envelope: { request_id: input.request_id, ...(traceparent !== undefined && { traceparent }) },
     timeoutMs: limits.decideDeadlineMs,
   }).catch((error: unknown) => {
-    if (error instanceof ProblemError && error.slug === "audit-unavailable") throw error;
+    if (error instanceof ProblemError && passedOn.has(error.slug)) throw error;
     throw new ProblemError(
       "unavailable",
       { detail: "policy does not answer, so nothing was done", retry_after_ms: 1000 },

@@ -28,7 +28,8 @@ export const objectSubject = "aether.artifact.v0";
 
 /** Streams and buckets, each with its share of the store's reserved bytes. The shares sum to 1. */
 export const streams: readonly StreamSpec[] = [
-  { name: "KV_jobs", account: "CORE", subjects: ["$KV.jobs.>"], maxBytesShare: 0.15, kind: "bucket" },
+  { name: "KV_jobs", account: "CORE", subjects: ["$KV.jobs.>"], maxBytesShare: 0.14, kind: "bucket" },
+  { name: "KV_agents", account: "CORE", subjects: ["$KV.agents.>"], maxBytesShare: 0.01, kind: "bucket" },
   { name: "KV_workers", account: "CORE", subjects: ["$KV.workers.>"], maxBytesShare: 0.02, kind: "bucket" },
   {
     name: "KV_idempotency",
@@ -47,7 +48,9 @@ export const streams: readonly StreamSpec[] = [
     kind: "log",
   },
   { name: "KV_artifacts", account: "CORE", subjects: ["$KV.artifacts.>"], maxBytesShare: 0.05, kind: "bucket" },
-  { name: "ARTIFACTS", account: "CORE", subjects: [`${objectSubject}.*`], maxBytesShare: 0.34, kind: "objects" },
+  { name: "ARTIFACTS", account: "CORE", subjects: [`${objectSubject}.*`], maxBytesShare: 0.31, kind: "objects" },
+  { name: "KV_approvals", account: "CORE", subjects: ["$KV.approvals.>"], maxBytesShare: 0.02, kind: "bucket" },
+  { name: "KV_grants", account: "CORE", subjects: ["$KV.grants.>"], maxBytesShare: 0.01, kind: "bucket" },
   { name: "MEMORY", account: "CORE", subjects: ["aether.memory.v0.*.*"], maxBytesShare: 0.05, kind: "memory" },
   {
     name: "EVENTS",
@@ -129,9 +132,9 @@ const jobs: UserSpec = {
   account: "CORE",
   publish: [
     ...publishes("jobs", "jobs"),
-    ...["jobs", "workers", "idempotency"].map((bucket) => `$KV.${bucket}.>`),
+    ...["jobs", "workers", "idempotency", "agents"].map((bucket) => `$KV.${bucket}.>`),
     "aether.log.v0.*",
-    ...["KV_jobs", "KV_workers", "KV_idempotency", "LOGS"].flatMap(reads),
+    ...["KV_jobs", "KV_workers", "KV_idempotency", "KV_agents", "KV_approvals", "LOGS"].flatMap(reads),
   ],
   subscribe: [inbox("jobs"), ...serves("jobs"), "aether.log.v0.*"],
   responds: true,
@@ -156,7 +159,10 @@ const artifacts: UserSpec = {
 const policy: UserSpec = {
   name: "policy",
   account: "CORE",
-  publish: reads("KV_jobs"),
+  publish: [
+    ...["approvals", "grants"].map((bucket) => `$KV.${bucket}.>`),
+    ...["KV_jobs", "KV_approvals", "KV_grants"].flatMap(reads),
+  ],
   subscribe: [inbox("policy"), ...serves("policy")],
   responds: true,
 };
@@ -191,7 +197,7 @@ const events: UserSpec = {
   publish: [
     ...publishes("events", "events"),
     "aether.events.v0.>",
-    ...["KV_jobs", "KV_artifacts", "MEMORY", "EVENTS"].flatMap(reads),
+    ...["KV_jobs", "KV_artifacts", "KV_approvals", "MEMORY", "EVENTS"].flatMap(reads),
   ],
   subscribe: [inbox("events"), ...serves("events")],
   responds: true,

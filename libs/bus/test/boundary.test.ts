@@ -12,6 +12,7 @@ const allow: DecideReply = {
   reason: "",
   policies: [],
   policy_version: "v",
+  approval_id: null,
   visible: true,
   scope: "own",
 };

@@ -94,6 +94,7 @@ describe.skipIf(missing)(`bus${missing ? `: ${missing}` : ""}`, () => {
           reason: "because",
           policies: ["p"],
           policy_version: "v",
+          approval_id: null,
           visible: true,
           scope: "own",
         };

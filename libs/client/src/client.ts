@@ -1,7 +1,12 @@
 // The client. `call` reaches any operation that has a route; the named methods are the same with friendlier arguments.
 import {
+  type Agent,
+  type AnswerKind,
+  type Approval,
   type Artifact,
+  addAgent,
   addEntry,
+  answerApproval,
   type CloudEvent,
   checkPolicy,
   deleteArtifact,
@@ -10,6 +15,9 @@ import {
   emitEvent,
   forgetEntry,
   formatQuery,
+  type Grant,
+  getAgent,
+  getApproval,
   getArtifact,
   getEntry,
   getJob,
@@ -19,21 +27,29 @@ import {
   type JobSpecInput,
   killJob,
   type LogFrame,
+  listAgents,
+  listApprovals,
   listArtifacts,
   listAudit,
   listEntries,
+  listGrants,
   listJobs,
   listSecrets,
   Metrics,
   type Operation,
   type Reply,
   registerArtifact,
+  removeAgent,
+  revokeApproval,
+  revokeGrant,
   type Secret,
   searchMemory,
+  setHumanSecret,
   stopJob,
   submitJob,
   Version,
   verifyAudit,
+  WhoAmI,
 } from "@aether/contracts";
 import type { z } from "zod";
 import { type Content, type PutOptions, putContent, readContent } from "./artifacts.ts";
@@ -49,6 +65,11 @@ export interface CallOptions {
   intentId?: string;
   traceparent?: string;
   signal?: AbortSignal;
+}
+
+export interface AnswerOptions extends CallOptions {
+  secret?: string | undefined;
+  comment?: string | undefined;
 }
 
 type Input<O> = O extends Operation<infer In, z.ZodType> ? z.input<In> : never;
@@ -87,6 +108,21 @@ export interface Client {
   readonly policy: {
     check(question: Input<typeof checkPolicy>, options?: CallOptions): Promise<Reply<typeof checkPolicy>>;
   };
+  readonly approvals: {
+    /** With `after` and `wait`, what changes: the next revision comes with each answer. */
+    list(filters?: Input<typeof listApprovals>, options?: CallOptions): Promise<Reply<typeof listApprovals>>;
+    get(id: string, options?: CallOptions): Promise<Approval>;
+    /** Answers what was shown: the digest names it, and another one is refused. */
+    answer(shown: Pick<Approval, "id" | "digest">, option: AnswerKind, options?: AnswerOptions): Promise<Approval>;
+    /** Takes back a yes that is not used yet, or one's own question. */
+    revoke(id: string, options?: CallOptions): Promise<Approval>;
+    /** The secret of a person who answers under the asker's uid; null clears it. */
+    setSecret(secret: Input<typeof setHumanSecret>, options?: CallOptions): Promise<Reply<typeof setHumanSecret>>;
+  };
+  readonly grants: {
+    list(filters?: Input<typeof listGrants>, options?: CallOptions): Promise<Reply<typeof listGrants>>;
+    revoke(id: string, options?: CallOptions): Promise<Grant>;
+  };
   readonly audit: {
     list(filters?: Input<typeof listAudit>, options?: CallOptions): Promise<Reply<typeof listAudit>>;
     verify(options?: CallOptions): Promise<Reply<typeof verifyAudit>>;
@@ -111,6 +147,13 @@ export interface Client {
     list(options?: CallOptions): Promise<Reply<typeof listSecrets>>;
     delete(name: string, options?: CallOptions): Promise<Secret>;
   };
+  readonly agents: {
+    add(agent: Input<typeof addAgent>, options?: CallOptions): Promise<Agent>;
+    get(name: string, options?: CallOptions): Promise<Agent>;
+    list(filters?: Input<typeof listAgents>, options?: CallOptions): Promise<Reply<typeof listAgents>>;
+    remove(name: string, options?: CallOptions): Promise<Agent>;
+  };
+  whoami(options?: CallOptions): Promise<WhoAmI>;
   /** Also when the system is down, as long as the gateway answers. */
   health(options?: CallOptions): Promise<Health>;
   metrics(options?: CallOptions): Promise<Metrics>;
@@ -147,6 +190,22 @@ export function createClient(transport: Transport): Client {
       delete: (id, options) => call(deleteArtifact, { id }, options),
     },
     policy: { check: (question, options) => call(checkPolicy, question, options) },
+    approvals: {
+      list: (filters = {}, options) => call(listApprovals, filters, options),
+      get: (id, options) => call(getApproval, { id }, options),
+      answer: ({ id, digest }, option, { secret, comment, ...options } = {}) =>
+        call(
+          answerApproval,
+          { id, digest, option, ...(secret !== undefined && { secret }), ...(comment !== undefined && { comment }) },
+          options,
+        ),
+      revoke: (id, options) => call(revokeApproval, { id }, options),
+      setSecret: (secret, options) => call(setHumanSecret, secret, options),
+    },
+    grants: {
+      list: (filters = {}, options) => call(listGrants, filters, options),
+      revoke: (id, options) => call(revokeGrant, { id }, options),
+    },
     audit: {
       list: (filters = {}, options) => call(listAudit, filters, options),
       verify: (options) => call(verifyAudit, {}, options),
@@ -173,6 +232,13 @@ export function createClient(transport: Transport): Client {
       list: (options) => call(listSecrets, {}, options),
       delete: (name, options) => call(deleteSecret, { name }, options),
     },
+    agents: {
+      add: (agent, options) => call(addAgent, agent, options),
+      get: (name, options) => call(getAgent, { name }, options),
+      list: (filters = {}, options) => call(listAgents, filters, options),
+      remove: (name, options) => call(removeAgent, { name }, options),
+    },
+    whoami: (options = {}) => get("/whoami", WhoAmI, options),
     health: (options = {}) => get("/health", Health, options, [503]),
     metrics: (options = {}) => get("/metrics", Metrics, options),
     metricsText: (format, options = {}) =>

@@ -15,6 +15,11 @@ export const actions = [
   "check_policy",
   "read_audit",
   "verify_audit",
+  "list_approvals",
+  "read_approval",
+  "answer_approval",
+  "revoke_approval",
+  "set_human_secret",
   "memory_write",
   "memory_read",
   "memory_list",
@@ -27,14 +32,21 @@ export const actions = [
   "list_secrets",
   "delete_secret",
   "use_secret",
+  "add_agent",
+  "read_agent",
+  "list_agents",
+  "remove_agent",
+  "run_agent",
 ] as const;
 export type Action = (typeof actions)[number];
 
 export const resourceTypes = [
   ...["Job", "Jobs", "Artifact", "Artifacts", "Memory", "MemoryEntry", "Events", "Metrics", "Policy", "Audit"],
   ...["Secret", "Secrets"],
+  ...["AgentRecord", "Agents"],
+  ...["Approval", "Approvals", "Grant"],
 ] as const;
 export type ResourceType = (typeof resourceTypes)[number];
 
 /** Actions that must still find room when the audit store is full: they only end things. */
-export const reservedActions: readonly Action[] = ["stop_job", "kill_job"];
+export const reservedActions: readonly Action[] = ["stop_job", "kill_job", "revoke_approval"];

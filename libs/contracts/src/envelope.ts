@@ -6,12 +6,14 @@ import { IntentId, RequestId } from "./ids.ts";
 export const Principal = z.strictObject({
   type: z.enum(["User", "Agent", "Job", "Worker", "Service"]),
   id: z.string().min(1).max(200),
-  roles: z.array(z.enum(["operator", "member"])).max(8),
+  roles: z.array(z.enum(["operator", "member", "agent"])).max(8),
   uid: z.int().optional(),
   gid: z.int().optional(),
   pid: z.int().optional(),
   /** Supplementary groups, for what is opened with the caller's own rights; fewer than he has where he has very many. */
   groups: z.array(z.int()).max(256).optional(),
+  /** Of an agent: whom it works for, as `user:1000`. */
+  owner: z.string().max(200).optional(),
 });
 export type Principal = z.infer<typeof Principal>;
 
@@ -27,6 +29,8 @@ export const Envelope = z.strictObject({
     .string()
     .regex(/^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/)
     .optional(),
+  /** The raw capability token: policy verifies it and narrows by it; it is never logged and never stored. */
+  token: z.string().max(4096).optional(),
   /** What is left of the deadline when it is sent, milliseconds: no wall clocks are compared. */
   timeout_ms: z.int().positive(),
 });
@@ -37,7 +41,13 @@ export function principalOf(owner: string): Principal {
   const [type, ...rest] = owner.split(":");
   const id = rest.join(":");
   if (type === "service") return { type: "Service", id, roles: [] };
-  return { type: type === "agent" ? "Agent" : "User", id, roles: ["member"] };
+  if (type === "agent") return { type: "Agent", id, roles: ["agent"] };
+  return { type: "User", id, roles: ["member"] };
+}
+
+/** Whether an agent has the uid of the person whom it works for: to the kernel it is that person. */
+export function hasOwnersUid({ type, owner, uid }: Pick<Principal, "type" | "owner" | "uid">): boolean {
+  return type === "Agent" && uid !== undefined && owner === `user:${uid}`;
 }
 
 /** How owners and actors are written in records: `user:1000`, `worker:host-a`. */

@@ -1,5 +1,7 @@
 // One whole example per operation and gateway route: what is sent and what comes back. The documents show them, a unit test
 // holds them against the schemas, and a system test holds real answers against them.
+import type { Agent } from "./agents.ts";
+import type { Approval, Grant } from "./approvals.ts";
 import type { Artifact } from "./artifacts.ts";
 import type { Job } from "./jobs.ts";
 import type { LogFrame } from "./logs.ts";
@@ -32,6 +34,7 @@ const spec: Job["spec"] = {
   resources: { memory: "256MiB", cpus: 1, pids: 256, disk: "1GiB", io: { read_bps: null, write_bps: null } },
   network: { mode: "none" },
   sandbox: { driver: "auto" },
+  attach: null,
   timeout: "10m",
   queue_timeout: "1d",
   grace: "10s",
@@ -157,7 +160,7 @@ const decided = {
   seq: 2,
   kind: "decision",
   ts: { wall: "2026-11-23T10:00:00.000Z", monotonic_ns: "81345022190412", boot_id: bootId },
-  actor: { type: "User", id: "1000", uid: 1000, gid: 1000, pid: 4711, via: "jobs" },
+  actor: { type: "User", id: "1000", uid: 1000, gid: 1000, pid: 4711, owner: null, same_uid: false, via: "jobs" },
   intent_id: null,
   job_id: jobId,
   action: "submit_job",
@@ -167,6 +170,8 @@ const decided = {
     reason: "an owner may do everything with their own jobs",
     policies: ["own-jobs"],
     policy_version: policyVersion,
+    approval: null,
+    grant: null,
   },
   provenance: {
     request_id: "req_01kas4f8m0q2s4v6x8z0b2d4f6",
@@ -253,6 +258,84 @@ const secret: Secret = {
   revision: 3,
 };
 
+const scout: Agent = {
+  id: "scout",
+  name: "scout",
+  owner: "user:1000",
+  limits: { cpus: 1, memory: "512MiB", pids: 256, disk: "1GiB", timeout: "1h" },
+  created_at: "2026-11-23T10:00:00.000Z",
+  created_by: "user:1000",
+  revision: 12,
+};
+
+const approvalId = "apr_01kas4f8m3e7g9j1m4p6r8t0w2";
+const grantId = "grt_01kas4f8m4f8h0k2n5q7s9v1x3";
+const removal = "sha256:9b74c9897bac770ffc029102a200c5de8a4f2c0b1b3d5e7f9a1c3e5d7f9b1d3f";
+const rule: Grant["rule"] = {
+  words: "agent:aurora may delete artifacts of user:1000 without asking, under any intent",
+  principal: "agent:aurora",
+  action: "delete_artifact",
+  resource: { type: "Artifact", owner: "user:1000" },
+  facts: {},
+  intent_id: null,
+};
+const pending: Approval = {
+  id: approvalId,
+  state: "pending",
+  digest: removal,
+  requester: { principal: "agent:aurora", uid: 61_001, owner: "user:1000" },
+  action: "delete_artifact",
+  resource: { type: "Artifact", id: artifactId, owner: "user:1000" },
+  facts: {},
+  intent_id: null,
+  subjects: [{ subject: "req_01kas4f8m0q2s4v6x8z0b2d4f6", job_id: null, at: "2026-11-23T10:00:00.000Z" }],
+  why: [{ policy: "agents-ask-to-tidy", reason: "a person must agree before an agent deletes what is not its own" }],
+  ask: "May the agent delete this?",
+  preview: {
+    kind: "operation",
+    words: "Delete an artifact",
+    operation: "artifacts.delete",
+    request: { id: `"${artifactId}"` },
+  },
+  options: [
+    { kind: "allow_once", rule: null, lasts_ms: null },
+    { kind: "allow_always", rule, lasts_ms: 2_592_000_000 },
+    { kind: "reject_once", rule: null, lasts_ms: null },
+  ],
+  default: "reject_once",
+  created_at: "2026-11-23T10:00:00.000Z",
+  expires_at: "2026-11-24T10:00:00.000Z",
+  answered_at: null,
+  answered_by: null,
+  answer: null,
+  comment: null,
+  grant_id: null,
+  supersedes: null,
+  uses: [],
+};
+const approved: Approval = {
+  ...pending,
+  state: "approved",
+  answered_at: "2026-11-23T10:02:00.000Z",
+  answered_by: "user:0",
+  answer: "allow_once",
+  comment: "it is there twice",
+  expires_at: "2026-11-24T10:02:00.000Z",
+};
+const grant: Grant = {
+  id: grantId,
+  scope: "always",
+  rule,
+  owner: "user:1000",
+  by: "user:0",
+  approval_id: approvalId,
+  comment: null,
+  created_at: "2026-11-23T10:02:00.000Z",
+  expires_at: "2026-12-23T10:02:00.000Z",
+  last_used_at: null,
+  uses: 0,
+};
+
 /** By operation name; by path for the gateway's own routes. */
 export const examples: Readonly<Record<string, Example>> = {
   "jobs.submit": {
@@ -313,6 +396,26 @@ export const examples: Readonly<Record<string, Example>> = {
       faults: [],
     },
   },
+  "policy.approvals": {
+    query: { state: ["pending"], limit: 1 },
+    reply: { items: [pending], next_cursor: approvalId, revision: 129 },
+  },
+  "policy.approval": { params: { id: approvalId }, reply: pending },
+  "policy.answer": {
+    params: { id: approvalId },
+    body: { option: "allow_once", digest: removal, comment: "it is there twice" },
+    reply: approved,
+  },
+  "policy.revoke-approval": { params: { id: approvalId }, reply: { ...approved, state: "revoked" } },
+  "policy.human-secret": {
+    body: { secret: "correct horse battery" },
+    reply: { principal: "user:1000", is_set: true },
+  },
+  "policy.grants": {
+    query: { principal: "agent:aurora", limit: 1 },
+    reply: { items: [grant], next_cursor: grantId },
+  },
+  "policy.revoke-grant": { params: { id: grantId }, reply: grant },
   "memory.add": {
     body: {
       kind: "note",
@@ -391,6 +494,13 @@ export const examples: Readonly<Record<string, Example>> = {
   },
   "secrets.list": { reply: { items: [secret], next_cursor: null } },
   "secrets.delete": { params: { name: "db-password" }, reply: secret },
+  "jobs.add-agent": {
+    body: { name: "scout", limits: { cpus: 1, memory: "512MiB" } },
+    reply: scout,
+  },
+  "jobs.get-agent": { params: { name: "scout" }, reply: scout },
+  "jobs.list-agents": { query: { limit: 1 }, reply: { items: [scout], next_cursor: "scout" } },
+  "jobs.remove-agent": { params: { name: "scout" }, reply: scout },
   "/health": {
     reply: {
       status: "up",
@@ -438,6 +548,22 @@ export const examples: Readonly<Record<string, Example>> = {
         },
       ],
       missing: [],
+    },
+  },
+  "/whoami": {
+    reply: {
+      type: "User",
+      id: "1000",
+      name: "user:1000",
+      roles: ["member"],
+      owner: null,
+      uid: 1000,
+      gid: 1000,
+      pid: 4711,
+      groups: [4, 24],
+      known_by: "credentials",
+      same_uid: false,
+      note: null,
     },
   },
   "/version": { reply: { version: "0.1.0", api: "v0", node: "24.21.0" } },

@@ -7,7 +7,8 @@ const pattern = (prefix: string) => new RegExp(`^${prefix}_[0-7][${alphabet}]{25
 
 export const JobId = z.string().regex(pattern("job"), 'must be a job id such as "job_01k…"');
 export const IntentId = z.string().regex(pattern("int"), 'must be an intent id such as "int_01k…"');
-export const ApprovalId = z.string().regex(pattern("apr"));
+export const ApprovalId = z.string().regex(pattern("apr"), 'must be an approval id such as "apr_01k…"');
+export const GrantId = z.string().regex(pattern("grt"), 'must be a grant id such as "grt_01k…"');
 export const AuditId = z.string().regex(pattern("aud"));
 export const ArtifactId = z.string().regex(pattern("art"), 'must be an artifact id such as "art_01k…"');
 export const EntryId = z.string().regex(pattern("mem"), 'must be an entry id such as "mem_01k…"');
@@ -15,7 +16,7 @@ export const RequestId = z.string().regex(pattern("req"));
 
 /** Makes an id of a kind for the given time (milliseconds since the epoch). */
 export function createId(
-  prefix: "job" | "int" | "apr" | "aud" | "art" | "mem" | "req" | "wrk",
+  prefix: "job" | "int" | "apr" | "grt" | "tok" | "aud" | "art" | "mem" | "req" | "wrk",
   nowMs: number = Date.now(),
 ): string {
   let time = "";

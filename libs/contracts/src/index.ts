@@ -1,5 +1,22 @@
 // The contract package: the only thing two services share. Depends on zod and nothing else; runs in a browser.
 export { type Action, actions, type ResourceType, reservedActions, resourceTypes } from "./actions.ts";
+export { Agent, AgentLimits, AgentName, addAgent, followAgents, getAgent, listAgents, removeAgent } from "./agents.ts";
+export {
+  AnswerKind,
+  Approval,
+  ApprovalState,
+  AskRequest,
+  answerApproval,
+  Grant,
+  GrantRule,
+  getApproval,
+  listApprovals,
+  listGrants,
+  Preview,
+  revokeApproval,
+  revokeGrant,
+  setHumanSecret,
+} from "./approvals.ts";
 export {
   Artifact,
   ArtifactName,
@@ -26,7 +43,7 @@ export {
   type Request,
   subjectOf,
 } from "./define.ts";
-export { Envelope, Principal, principalName, principalOf } from "./envelope.ts";
+export { Envelope, hasOwnersUid, Principal, principalName, principalOf } from "./envelope.ts";
 export {
   CloudEvent,
   EventFrame,
@@ -38,7 +55,7 @@ export {
   readEvents,
 } from "./events.ts";
 export { type Example, examples, problemExample } from "./examples.ts";
-export { ApprovalId, ArtifactId, AuditId, createId, EntryId, IntentId, JobId, RequestId } from "./ids.ts";
+export { ApprovalId, ArtifactId, AuditId, createId, EntryId, GrantId, IntentId, JobId, RequestId } from "./ids.ts";
 export { checkAttempt, describeArtifact, giveOutput, takeInput } from "./job-artifacts.ts";
 export {
   getJob,
@@ -126,8 +143,10 @@ export {
   ServiceMetrics,
   systemRoutes,
   Version,
+  WhoAmI,
 } from "./system.ts";
 export { formatDuration, parseDurationMs, parseSizeBytes, requireBytes, requireDurationMs, toBytes } from "./units.ts";
+export { visible } from "./visible.ts";
 export {
   AttemptEvent,
   appendLog,

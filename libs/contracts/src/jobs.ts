@@ -161,6 +161,7 @@ export const submitJob = defineOperation({
   problems: [
     "invalid-request",
     "policy-denied",
+    "conflict",
     "idempotency-conflict",
     "too-large",
     "storage-full",

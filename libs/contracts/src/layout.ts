@@ -19,6 +19,8 @@ export interface Layout {
   runDir: string;
   /** The HTTP API. */
   socket: string;
+  /** The sockets of agents, each in a folder of its agent's name. */
+  agentsDir: string;
   /** What runs: written by the daemon for `down` and `doctor`. */
   stateFile: string;
   /** Held by the one daemon that serves this layout. */
@@ -78,6 +80,7 @@ function toLayout(...[home, runDir, dataDir, logDir]: Bases): Layout {
     home,
     runDir,
     socket: `${runDir}/aetherd.sock`,
+    agentsDir: `${runDir}/agents`,
     stateFile: `${runDir}/aetherd.json`,
     lockFile: `${runDir}/aetherd.lock`,
     dataDir,

@@ -89,6 +89,27 @@ export const limits = {
   /** A PDF is read by a job. */
   memoryAddMs: 45 * SECOND,
 
+  /** Of everybody, those that were removed included. */
+  agentsMax: 1000,
+  agentsPerOwnerMax: 32,
+
+  approvalsPendingPerPrincipal: 100,
+  approvalsPendingMax: 2_000,
+  approvalsEndedMax: 2_000,
+  approvalsKeepMs: 7 * DAY,
+  approvalSubjects: 64,
+  approvalUses: 1000,
+  approvalTimeoutMs: DAY,
+  /** How long a yes that nobody uses can be used. */
+  approvalUsableMs: DAY,
+  grantSessionMs: 8 * HOUR,
+  grantAlwaysMs: 30 * DAY,
+  grantsPerKind: 100,
+  humanSecretMinChars: 8,
+  humanSecretChars: 200,
+  humanSecretTries: 5,
+  humanSecretPauseMs: MINUTE,
+
   pageDefault: 50,
   pageMax: 500,
   jobsKeepMs: 30 * DAY,

@@ -1,5 +1,5 @@
 // What passes between memory and artifacts: an artifact that somebody wants kept, or cited, is lent to memory for him. Memory has
-// no right of its own to any: artifacts asks policy about the one it names, as a plain member, and the audit log names him.
+// no right of its own to any: artifacts asks policy about the one it names, as a plain member or agent, and the audit log names him.
 import { z } from "zod";
 import { Sha256 } from "./artifacts.ts";
 import { defineOperation } from "./define.ts";
@@ -8,7 +8,10 @@ import { ArtifactId, IntentId, JobId } from "./ids.ts";
 import { limits } from "./limits.ts";
 
 /** For whom memory reads. It can only narrow: what operators may read of others does not come this way. */
-const Borrower = Principal.extend({ type: z.enum(["User", "Agent"]), roles: z.array(z.literal("member")).max(1) });
+const Borrower = Principal.extend({
+  type: z.enum(["User", "Agent"]),
+  roles: z.array(z.enum(["member", "agent"])).max(1),
+});
 
 export const lendArtifact = defineOperation({
   name: "artifacts.lend",

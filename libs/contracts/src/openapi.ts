@@ -1,6 +1,7 @@
 // The HTTP API as OpenAPI 3.1, made from the operations: the gateway routes and the client read the same values, so the
 // document cannot say anything else. Schemas with a name become components; everything else stands where it is used.
 import { z } from "zod";
+import { Approval, Grant } from "./approvals.ts";
 import { Artifact } from "./artifacts.ts";
 import type { Operation } from "./define.ts";
 import { CloudEvent, EventFrame, EventInput, readEvents } from "./events.ts";
@@ -20,7 +21,8 @@ type Json = Record<string, unknown>;
 type Direction = "input" | "output";
 
 const named = {
-  ...{ Artifact, Job, JobSpec, LogFrame, AuditRecord, MemoryEntry, MemoryHit, NewEntry, Citation, Secret },
+  ...{ Approval, Artifact, Grant, Job, JobSpec, LogFrame, AuditRecord, MemoryEntry, MemoryHit, NewEntry, Citation },
+  ...{ Secret },
   ...{ CloudEvent, EventFrame, EventInput, Problem, Decision, Health, Metrics, ServiceHealth, Version },
 };
 

@@ -1,4 +1,14 @@
 // Every operation there is, by service. Routes, permissions, the client and the documents iterate this and nothing else.
+import { addAgent, followAgents, getAgent, listAgents, removeAgent } from "./agents.ts";
+import {
+  answerApproval,
+  getApproval,
+  listApprovals,
+  listGrants,
+  revokeApproval,
+  revokeGrant,
+  setHumanSecret,
+} from "./approvals.ts";
 import {
   closeTransfer,
   commitUpload,
@@ -35,6 +45,11 @@ export const services = {
     reportAttempt,
     appendLog,
     checkAttempt,
+    addAgent,
+    getAgent,
+    listAgents,
+    removeAgent,
+    followAgents,
     healthOperation("jobs"),
     metricsOperation("jobs"),
   ],
@@ -56,7 +71,21 @@ export const services = {
     healthOperation("artifacts"),
     metricsOperation("artifacts"),
   ],
-  policy: [decide, checkPolicy, listAudit, verifyAudit, healthOperation("policy"), metricsOperation("policy")],
+  policy: [
+    decide,
+    checkPolicy,
+    listAudit,
+    verifyAudit,
+    listApprovals,
+    getApproval,
+    answerApproval,
+    revokeApproval,
+    setHumanSecret,
+    listGrants,
+    revokeGrant,
+    healthOperation("policy"),
+    metricsOperation("policy"),
+  ],
   memory: [
     addEntry,
     getEntry,

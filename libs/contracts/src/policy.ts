@@ -1,9 +1,10 @@
 // The policy service: decisions, their audit records, and what people ask about both.
 import { z } from "zod";
 import { actions, resourceTypes } from "./actions.ts";
+import { AskRequest } from "./approvals.ts";
 import { defineOperation } from "./define.ts";
 import { Principal } from "./envelope.ts";
-import { AuditId, IntentId, JobId } from "./ids.ts";
+import { ApprovalId, AuditId, GrantId, IntentId, JobId } from "./ids.ts";
 import { limits } from "./limits.ts";
 
 export const Resource = z.strictObject({
@@ -29,17 +30,30 @@ export const DecideRequest = z.strictObject({
   job_id: JobId.nullable(),
   /** Digest of exactly what is decided (spec and attempt), kept in the record. */
   digest: z.string().nullable(),
+  /** The caller's raw capability token. */
+  token: z.string().max(4096).optional(),
+  /** Without it, or without a digest, nobody is asked: what would need a person's yes is denied and says so. */
+  ask: AskRequest.optional(),
+  /** What is to be done later in the owner's name, about the same resource: judged beside it, neither asked nor recorded. */
+  ahead: z
+    .strictObject({ action: z.enum(actions), context: DecisionContext, labels: z.record(z.string(), z.string()) })
+    .optional(),
 });
 export type DecideRequest = z.infer<typeof DecideRequest>;
 
 export const DecideReply = z.strictObject({
-  outcome: z.enum(["allow", "deny"]),
+  /** `ask`: not allowed now; a person is asked, under `approval_id`. */
+  outcome: z.enum(["allow", "ask", "deny"]),
   decision_id: AuditId.nullable(),
   reason: z.string(),
   policies: z.array(z.string()),
   policy_version: z.string(),
+  /** What waits for a person, or the yes that this used. */
+  approval_id: ApprovalId.nullable(),
   /** On a denial: whether the caller may at least see the resource (403) or not (404). */
   visible: z.boolean(),
+  /** Of `ahead`, where this is allowed: whether policies allow it as it is. */
+  ahead: z.boolean().optional(),
   /** For collections: of everybody, or only what the caller owns. */
   scope: z.enum(["all", "own"]),
 });
@@ -51,7 +65,7 @@ export const decide = defineOperation({
   summary: "Decide on an action and record the decision",
   request: DecideRequest,
   reply: DecideReply,
-  problems: ["audit-unavailable"],
+  problems: ["audit-unavailable", "too-many-requests"],
   access: { exempt: "decide", reason: "it is the decision itself" },
   callers: ["jobs", "artifacts", "policy", "memory", "events", "secrets"],
   retry: "with-key",
@@ -75,7 +89,7 @@ export const checkPolicy = defineOperation({
     context: DecisionContext.default({}),
   }),
   reply: z.object({
-    decision: z.enum(["allow", "deny"]),
+    decision: z.enum(["allow", "ask", "deny"]).describe("`ask`: a person would be asked"),
     reason: z.string(),
     policies: z.array(z.string()),
     policy_version: z.string(),
@@ -87,12 +101,13 @@ export const checkPolicy = defineOperation({
 });
 
 /**
- * `decision`: one decision; `outcome`: what became of a job; `summary`: equal status reads of a second; `denials`: equal
+ * `decision`: one decision; `approval`: what became of an approval or a grant, before it is so; `outcome`: what became of a job; `summary`: equal status reads of a second; `denials`: equal
  * denials of a second, beyond the first; `writer.start` and `writer.stop`: a writer's life; `gap`: what may be missing here;
  * `segment.start`: everything before it is in a sealed segment.
  */
 const AuditKind = z.enum([
   "decision",
+  "approval",
   "outcome",
   "summary",
   "denials",
@@ -117,6 +132,11 @@ export const AuditRecord = z.object({
     uid: z.int().nullable(),
     gid: z.int().nullable(),
     pid: z.int().nullable(),
+    owner: z.string().nullable().default(null).describe("Of an agent: for whom it works"),
+    same_uid: z
+      .boolean()
+      .default(false)
+      .describe("Whether an agent has its owner's uid: nothing but its sandbox parts them"),
     via: z.string().describe("The bus caller that vouched for it"),
   }),
   intent_id: IntentId.nullable(),
@@ -125,10 +145,12 @@ export const AuditRecord = z.object({
   resource: z.object({ type: z.string(), id: z.string() }).nullable(),
   decision: z
     .object({
-      outcome: z.enum(["allow", "deny"]),
+      outcome: z.enum(["allow", "ask", "deny"]),
       reason: z.string(),
       policies: z.array(z.string()),
       policy_version: z.string(),
+      approval: ApprovalId.nullable().default(null).describe("The approval that it used, or that it asks for"),
+      grant: GrantId.nullable().default(null).describe("The grant that made the difference"),
     })
     .nullable(),
   provenance: z.object({
@@ -147,7 +169,7 @@ export const AuditRecord = z.object({
       at: z.string().describe("When it happened, as the job's record says"),
     })
     .nullable(),
-  note: z.string().nullable().describe("What a record about the log itself says, in words"),
+  note: z.string().nullable().describe("What there is to say in words: about the log itself, or how a person answered"),
   count: z.int().describe("How many equal events this record stands for"),
   prev: z.string().describe("Hash of the record before"),
   hash: z.string().describe("SHA-256 of this record's canonical JSON without `hash`"),
@@ -164,7 +186,7 @@ export const listAudit = defineOperation({
     action: z.string().max(64).optional(),
     job_id: JobId.optional(),
     intent_id: IntentId.optional(),
-    decision: z.enum(["allow", "deny"]).optional(),
+    decision: z.enum(["allow", "ask", "deny"]).optional(),
     kind: AuditKind.optional(),
     limit: z.int().min(1).max(limits.pageMax).default(limits.pageDefault),
     cursor: z.string().max(200).optional(),

@@ -23,7 +23,7 @@ export const problems = {
   "policy-denied": {
     status: 403,
     title: "Policy denies this",
-    mend: "Read `decision`: it names the policy and its reason.",
+    mend: "Read `decision`: it names the policy and its reason; where `approval_id` is, a person may say yes, then repeat it.",
   },
   "not-found": {
     status: 404,
@@ -104,7 +104,7 @@ export type ProblemSlug = keyof typeof problems;
 
 export const Decision = z.object({
   id: z.string().nullable().describe("Id of the audit record of the decision, null for a dry run"),
-  outcome: z.enum(["allow", "deny"]),
+  outcome: z.enum(["allow", "ask", "deny"]).describe("`ask`: denied as long as nobody has said yes"),
   reason: z.string().describe("Why, in a sentence"),
   policies: z.array(z.string()).describe("Ids of the deciding policies"),
 });
@@ -118,7 +118,7 @@ export const Problem = z.object({
   instance: z.string().optional().describe("Request id as `urn:aether:request:<id>`"),
   errors: z.array(z.object({ path: z.string(), message: z.string() })).optional(),
   decision: Decision.optional(),
-  approval_id: z.string().optional(),
+  approval_id: z.string().optional().describe("What was asked: the same request is allowed after a person's yes"),
   retry_after_ms: z.int().optional(),
 });
 export type Problem = z.infer<typeof Problem>;

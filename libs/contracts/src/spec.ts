@@ -1,5 +1,6 @@
 // The job spec: what a submitter says, and the same with every default filled in.
 import { z } from "zod";
+import { AgentName } from "./agents.ts";
 import { ArtifactId, IntentId } from "./ids.ts";
 import { limits } from "./limits.ts";
 import { MediaType } from "./media-type.ts";
@@ -155,6 +156,11 @@ export const JobSpec = z.strictObject({
       driver: z.enum(["auto", "bubblewrap"]).default("auto").describe("Who confines it; `auto`: what the worker has"),
     })
     .prefault({}),
+  attach: z
+    .strictObject({ agent: AgentName })
+    .nullable()
+    .default(null)
+    .describe("The agent whose socket it finds at /run/aether/aetherd.sock, and whose folder as /workspace"),
   timeout: durationSchema(1, limits.timeoutMaxMs)
     .default(formatDuration(limits.timeoutDefaultMs))
     .describe("Longest run time of one attempt"),

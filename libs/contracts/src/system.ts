@@ -90,6 +90,24 @@ export type Health = z.infer<typeof Health>;
 export const Version = z.object({ version: z.string(), api: z.literal("v0"), node: z.string() });
 export type Version = z.infer<typeof Version>;
 
+export const WhoAmI = z.object({
+  type: z.enum(["User", "Agent"]),
+  id: z.string(),
+  name: z.string().describe("How owners and actors are written: `user:1000`, `agent:scout`"),
+  roles: z.array(z.string()).describe("None: no rights at all"),
+  owner: z.string().nullable().describe("Of an agent: for whom it works"),
+  uid: z.int(),
+  gid: z.int(),
+  pid: z.int(),
+  groups: z.array(z.int()).describe("Supplementary groups"),
+  known_by: z
+    .enum(["credentials", "socket"])
+    .describe("The kernel's word about the other end, or the agent's own socket"),
+  same_uid: z.boolean().describe("An agent that has the uid of its owner: nothing but its sandbox keeps the two apart"),
+  note: z.string().nullable().describe("What of this limits the caller, in a sentence"),
+});
+export type WhoAmI = z.infer<typeof WhoAmI>;
+
 /** Routes the gateway serves itself, listed for OpenAPI and the client. */
 export const systemRoutes = [
   { method: "GET", path: "/health", summary: "Health of every service", reply: Health },
@@ -99,6 +117,7 @@ export const systemRoutes = [
     summary: "Numbers of every service, as JSON, Prometheus text or OpenMetrics",
     reply: Metrics,
   },
+  { method: "GET", path: "/whoami", summary: "Who the caller is to Aether, and with which roles", reply: WhoAmI },
   { method: "GET", path: "/version", summary: "Version of the system", reply: Version },
   {
     method: "GET",

@@ -5,6 +5,7 @@
 // what a dead owner left at the path and bind anew. The socket is born with its final mode: bind() happens inside listen(),
 // between two changes of the umask, so there is no moment at which others could connect.
 import { chownSync, lstatSync, rmSync } from "node:fs";
+import type { Server as HttpServer } from "node:http";
 import type { Server } from "node:net";
 import { DatabaseSync } from "node:sqlite";
 
@@ -36,9 +37,7 @@ export class SocketOwnedError extends Error {
 
 /** Takes the path for this process and makes the server listen on it; throws SocketOwnedError when it is taken. */
 export async function listenUnix(server: Server, options: ListenUnixOptions): Promise<UnixListener> {
-  if (Buffer.byteLength(options.path) > longestPathBytes) {
-    throw new Error(`the socket path is longer than ${longestPathBytes} bytes, the kernel's limit: ${options.path}`);
-  }
+  assertFits(options.path);
   const lock = takeLock(options.path);
   try {
     removeStale(options.path);
@@ -59,6 +58,31 @@ export async function listenUnix(server: Server, options: ListenUnixOptions): Pr
       if (lock.isOpen) lock.close();
     },
   };
+}
+
+/**
+ * Makes the server listen at a path that needs no right of its own: in a folder that only the holder of another path uses. What
+ * stands there is a dead predecessor's. Disposing ends its connections, and removes the socket.
+ */
+export async function bindUnix(
+  server: HttpServer,
+  options: Pick<ListenUnixOptions, "path" | "mode">,
+): Promise<AsyncDisposable> {
+  assertFits(options.path);
+  removeStale(options.path);
+  await bind(server, options);
+  return {
+    async [Symbol.asyncDispose]() {
+      const closed = new Promise((resolve) => server.close(resolve));
+      server.closeAllConnections();
+      await closed;
+    },
+  };
+}
+
+function assertFits(path: string): void {
+  if (Buffer.byteLength(path) <= longestPathBytes) return;
+  throw new Error(`the socket path is longer than ${longestPathBytes} bytes, the kernel's limit: ${path}`);
 }
 
 function takeLock(path: string): DatabaseSync {

@@ -36,6 +36,7 @@ export function sandboxArguments(
     ...host.mounts,
     ...tmpfs("/tmp", memoryBytes),
     ...(host.disk ? bindDisk(host.disk) : memoryDisk(tmpfs("/workspace", diskBytes))),
+    ...(spec.resident ? ["--ro-bind", spec.resident.sockets, "/run/aether"] : []),
     ...secretFiles(spec.secrets ?? []),
     ...["--dir", spec.workingDir, "--chdir", spec.workingDir, "--remount-ro", "/"],
     ...["--clearenv", ...Object.entries(spec.env).flatMap(([name, value]) => ["--setenv", name, value])],

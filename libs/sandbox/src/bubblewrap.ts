@@ -31,8 +31,10 @@ import { toExit } from "./exit.ts";
 import { explain } from "./explain.ts";
 import type { Group } from "./group.ts";
 import { type BubblewrapOptions, DEFAULT_DISK_BYTES, type Host, openHost } from "./host.ts";
+import type { Residency } from "./kept-disk.ts";
 import { emptyGroup, isGroupEmpty, killGroup } from "./kill.ts";
 import { type Launched, launch } from "./launch.ts";
+import { openToResident } from "./sockets.ts";
 import { createRoom } from "./tool.ts";
 
 /** bwrap itself and the sandbox's init count in its cgroup. */
@@ -83,6 +85,7 @@ export async function startBubblewrapDriver(options: BubblewrapOptions): Promise
 
 /** What a sandbox holds, in the order in which it is taken. */
 interface Parts {
+  residency: Residency | null;
   uid: number | null;
   disk: Disk | null;
   group: Group | null;
@@ -91,10 +94,9 @@ interface Parts {
 
 async function prepareSandbox(host: Host, spec: SandboxSpec, onEnded: () => void): Promise<Sandbox> {
   assertSpec(spec);
-  const parts: Parts = { uid: null, disk: null, group: null, launched: null };
+  const parts: Parts = { residency: null, uid: null, disk: null, group: null, launched: null };
   try {
-    parts.uid = host.root?.uids.take() ?? null;
-    parts.disk = (await host.root?.disks.acquire(spec.limits.diskBytes, parts.uid ?? 0)) ?? null;
+    if (host.root) await takeRootParts(host.root, spec, parts);
     const group = makeGroup(host, spec, parts.disk);
     parts.group = group;
     const room = roomOf(host, { ...parts, group });
@@ -115,6 +117,21 @@ async function prepareSandbox(host: Host, spec: SandboxSpec, onEnded: () => void
     await endSandbox(host, parts);
     throw error;
   }
+}
+
+/** A uid and a disk: a resident's own, or new ones. */
+async function takeRootParts(root: NonNullable<Host["root"]>, spec: SandboxSpec, parts: Parts): Promise<void> {
+  const { resident, limits } = spec;
+  if (!resident) {
+    parts.uid = root.uids.take();
+    parts.disk = await root.disks.acquire(limits.diskBytes, parts.uid);
+    return;
+  }
+  const residency = await root.residents.enter(resident.name);
+  parts.residency = residency;
+  parts.uid = residency.uid;
+  openToResident(resident.sockets, residency.uid);
+  parts.disk = await root.disks.acquireKept(residency.image, limits.diskBytes, residency.uid);
 }
 
 function roomOf(host: Host, { uid, disk, group }: Parts & { group: Group }): Room | null {
@@ -203,7 +220,7 @@ function sendSignal(launched: Launched, signal: "SIGTERM" | "SIGINT", hasEnded: 
 
 /** Ends and gives back what is held, in reverse order. Throws, and gives nothing back, when the tree cannot be emptied. */
 async function endSandbox(host: Host, parts: Parts): Promise<void> {
-  const { uid, disk, group, launched } = parts;
+  const { residency, uid, disk, group, launched } = parts;
   launched?.kill();
   if (group && !(await emptyGroup(group.path, EMPTY_TIMEOUT_MS))) {
     throw new Error(`processes in ${group.path} cannot be killed; its uid and disk are not used again`);
@@ -214,7 +231,8 @@ async function endSandbox(host: Host, parts: Parts): Promise<void> {
   launched?.close();
   await group?.remove();
   await disk?.release();
-  if (uid !== null) host.root?.uids.give(uid);
+  if (residency) residency.leave();
+  else if (uid !== null) host.root?.uids.give(uid);
 }
 
 async function waitUntilEmpty(path: string, timeoutMs: number): Promise<boolean> {
@@ -234,6 +252,7 @@ function toHostPath(path: string, disk: Disk | null): string {
 
 function assertSpec(spec: SandboxSpec): void {
   assert.match(spec.id, /^[a-z0-9_-]{1,100}$/, "a sandbox's id is part of paths");
+  if (spec.resident) assert.match(spec.resident.name, /^[a-z0-9-]{1,32}$/, "a resident's name is part of paths");
   assert(spec.command.length > 0, "there is a command");
   const texts = [...spec.command, spec.workingDir, ...Object.entries(spec.env).flat()];
   assert(!texts.some((value) => value.includes("\0")), "no argument holds a NUL byte");

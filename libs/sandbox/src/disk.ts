@@ -7,19 +7,29 @@
 // job's uid must be able to pass through their parents; the images lie in the state folder, which only root may enter.
 //
 //   <stateDir>/disks/<incarnation>/<n>.img    0600 root
+//   <stateDir>/kept/<name>.<place>.img        0600 root: a resident's, which outlives its sandboxes (kept-disk.ts)
 //   <mountDir>/<n>/workspace, outputs         0700, the job's uid
 //   <mountDir>/<n>/inputs                     0755, root: the job may read it
-import { execFile } from "node:child_process";
-import { chmodSync, chownSync, lstatSync, mkdirSync, readFileSync, rmdirSync, statfsSync, statSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  rmdirSync,
+  statfsSync,
+  statSync,
+} from "node:fs";
 import { open, rm, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { promisify } from "node:util";
-import { NoRoom, SandboxUnavailable } from "./driver.ts";
+import { runTool, diskTool as tool } from "./disk-tool.ts";
+import { NoRoom } from "./driver.ts";
 import type { Device } from "./group.ts";
+import { requireKept } from "./kept-disk.ts";
 import { makePassable } from "./places.ts";
 
-const run = promisify(execFile);
 const MIB = 1024 * 1024;
 const SECTOR_BYTES = 512;
 /** What stays free on the store whatever all disks together may still take. */
@@ -29,8 +39,6 @@ const RECYCLE_MAX_FILES = 256;
 const RECYCLE_MAX_BYTES = 32 * MIB;
 const MAX_READY = 32;
 const UNMOUNT_ATTEMPTS = 20;
-const TOOL_TIMEOUT_MS = 60_000;
-const toolEnvironment = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin" };
 const folders = ["workspace", "outputs", "inputs"] as const;
 
 /** One mounted disk, held by one sandbox. */
@@ -51,6 +59,8 @@ export interface Disks extends AsyncDisposable {
   /** What the store could still hold if every disk in use were filled. */
   freeBytes(): number;
   acquire(sizeBytes: number, uid: number): Promise<Disk>;
+  /** The disk in this image, made when it is missing; it is still there when it has been given back. */
+  acquireKept(image: string, sizeBytes: number, uid: number): Promise<Disk>;
 }
 
 export interface DiskOptions {
@@ -109,21 +119,37 @@ export function startDisks(options: DiskOptions): Disks {
   };
   inBackground(fill());
 
+  /** Counts a disk as held from before it is made until it was given back. */
+  const lend = async (
+    sizeBytes: number,
+    uid: number,
+    open: () => Promise<Mounted>,
+    close: (disk: Mounted) => Promise<void>,
+  ): Promise<Disk> => {
+    const lease: Lease = { sizeBytes, disk: null };
+    held.add(lease);
+    peakHeld = Math.min(MAX_READY, Math.max(peakHeld, held.size));
+    try {
+      const disk = await open();
+      lease.disk = disk;
+      return handOut(disk, uid, () => close(disk).finally(() => held.delete(lease)));
+    } catch (error) {
+      held.delete(lease);
+      throw error;
+    }
+  };
   return {
     freeBytes: () => Math.max(0, readRoom(options.imageDir, held).roomBytes),
     acquire: async (sizeBytes, uid) => {
       assertRoom(options.imageDir, sizeBytes, held);
-      const lease: Lease = { sizeBytes, disk: null };
-      held.add(lease);
-      peakHeld = Math.min(MAX_READY, Math.max(peakHeld, held.size));
-      try {
-        const disk = (sizeBytes === options.readySizeBytes ? ready.pop() : undefined) ?? (await make(sizeBytes));
-        lease.disk = disk;
-        return handOut(disk, uid, () => giveBack(disk).finally(() => held.delete(lease)));
-      } catch (error) {
-        held.delete(lease);
-        throw error;
-      }
+      const take = async () =>
+        (sizeBytes === options.readySizeBytes ? ready.pop() : undefined) ?? (await make(sizeBytes));
+      return lend(sizeBytes, uid, take, giveBack);
+    },
+    acquireKept: async (image, sizeBytes, uid) => {
+      assertRoom(options.imageDir, sizeBytes - allocatedBytes(image), held);
+      const open = () => mountKept(image, join(options.mountDir, String(next++)), sizeBytes);
+      return lend(sizeBytes, uid, open, ({ mountPoint }) => detach(mountPoint));
     },
     [Symbol.asyncDispose]: async () => {
       isClosed = true;
@@ -177,39 +203,66 @@ function readRoom(imageDir: string, held: ReadonlySet<Lease>) {
 
 async function mountImage(image: string, mountPoint: string, sizeBytes: number): Promise<Mounted> {
   try {
-    const file = await open(image, "wx", 0o600);
-    try {
-      await file.truncate(sizeBytes);
-    } finally {
-      await file.close();
-    }
-    // No journal: nothing on this disk outlives its sandbox. Inode tables of a sparse file are zero already.
-    const format = ["-q", "-F", "-m", "0", "-O", "^has_journal", "-E", "lazy_itable_init=1,nodiscard", image];
-    await tool("mkfs.ext4", format, "Run: apt-get install e2fsprogs");
-    mkdirSync(mountPoint);
-    const mount = ["-t", "ext4", "-o", "loop,nodev,nosuid,noatime,discard,noinit_itable", image, mountPoint];
-    await tool("mount", mount, "Give this machine loop devices: modprobe loop.");
+    // No journal: nothing on this disk outlives its sandbox.
+    await formatImage(image, sizeBytes, ["-O", "^has_journal"]);
+    await attach(image, mountPoint);
     for (const name of folders) mkdirSync(join(mountPoint, name), { mode: 0o700 });
-    const free = statfsSync(mountPoint);
-    return {
-      ...{ image, mountPoint, sizeBytes, device: deviceOf(mountPoint) },
-      ...{ freeFiles: free.ffree, freeBytes: free.bfree * free.bsize },
-    };
+    return describe(image, mountPoint, sizeBytes);
   } catch (error) {
     await discard({ image, mountPoint });
     throw error;
   }
 }
 
-/** Runs a tool of the system; its absence or refusal is a typed refusal of the sandbox. */
-async function tool(name: string, args: string[], mend: string): Promise<void> {
+/** The folders but the first are new each time, as on every disk. */
+async function mountKept(image: string, mountPoint: string, sizeBytes: number): Promise<Mounted> {
+  const [kept, ...passing] = folders;
   try {
-    await run(name, args, { env: toolEnvironment, timeout: TOOL_TIMEOUT_MS });
+    await requireKept(image, sizeBytes, (path) => formatImage(path, sizeBytes, []));
+    await attach(image, mountPoint);
+    mkdirSync(join(mountPoint, kept), { recursive: true, mode: 0o700 });
+    for (const name of passing) {
+      const folder = join(mountPoint, name);
+      if (existsSync(folder)) await renew(folder);
+      else mkdirSync(folder, { mode: 0o700 });
+    }
+    return describe(image, mountPoint, sizeBytes);
   } catch (error) {
-    const text = error instanceof Error && "stderr" in error ? String(error.stderr ?? "").trim() : "";
-    const cause = `A disk cannot be made: ${text || String(error)}`;
-    throw new SandboxUnavailable([{ cause, mend }], { cause: error });
+    await detach(mountPoint);
+    throw error;
   }
+}
+
+async function formatImage(image: string, sizeBytes: number, features: string[]): Promise<void> {
+  const file = await open(image, "wx", 0o600);
+  try {
+    await file.truncate(sizeBytes);
+  } finally {
+    await file.close();
+  }
+  // Inode tables of a sparse file are zero already.
+  const format = ["-q", "-F", "-m", "0", ...features, "-E", "lazy_itable_init=1,nodiscard", image];
+  await tool("mkfs.ext4", format, "Run: apt-get install e2fsprogs");
+}
+
+async function attach(image: string, mountPoint: string): Promise<void> {
+  mkdirSync(mountPoint);
+  const mount = ["-t", "ext4", "-o", "loop,nodev,nosuid,noatime,discard,noinit_itable", image, mountPoint];
+  await tool("mount", mount, "Give this machine loop devices: modprobe loop.");
+}
+
+/** Unmounts the disk, if it is mounted. */
+async function detach(mountPoint: string): Promise<void> {
+  if (isMountPoint(mountPoint)) await unmount(mountPoint);
+  removeFolder(mountPoint);
+}
+
+function describe(image: string, mountPoint: string, sizeBytes: number): Mounted {
+  const free = statfsSync(mountPoint);
+  return {
+    ...{ image, mountPoint, sizeBytes, device: deviceOf(mountPoint) },
+    ...{ freeFiles: free.ffree, freeBytes: free.bfree * free.bsize },
+  };
 }
 
 /** Empties the disk; false when it is not worth it or not certain. */
@@ -239,8 +292,7 @@ async function renew(folder: string): Promise<void> {
 
 /** Unmounts the disk, if it is mounted, and deletes its image. */
 export async function discard(disk: { image: string; mountPoint: string }): Promise<void> {
-  if (isMountPoint(disk.mountPoint)) await unmount(disk.mountPoint);
-  removeFolder(disk.mountPoint);
+  await detach(disk.mountPoint);
   await unlink(disk.image).catch(ignoreMissing);
 }
 
@@ -248,7 +300,7 @@ export async function discard(disk: { image: string; mountPoint: string }): Prom
 async function unmount(mountPoint: string): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     try {
-      await run("umount", [mountPoint], { env: toolEnvironment, timeout: TOOL_TIMEOUT_MS });
+      await runTool("umount", [mountPoint]);
       return;
     } catch (error) {
       if (attempt === UNMOUNT_ATTEMPTS) throw error;

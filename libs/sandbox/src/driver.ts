@@ -26,6 +26,8 @@ export interface SandboxSpec {
   secrets?: readonly SecretFile[];
   /** Puts files on its disk before anything of it runs; what it throws, `prepare` throws. Needs a disk, so root. */
   fill?(room: Room): Promise<void>;
+  /** Who comes back: the same uid and, in /workspace, the same files each time. One sandbox at a time. */
+  resident?: Resident;
   limits: {
     /** Cores; fractions allowed. */
     cpus: number;
@@ -36,6 +38,14 @@ export interface SandboxSpec {
     readBps: number | null;
     writeBps: number | null;
   };
+}
+
+/** As an ordinary user there are neither a uid nor a disk of its own: then /workspace is memory, as in every sandbox. */
+export interface Resident {
+  /** Names its disk and its uid on this host: `[a-z0-9-]{1,32}`. */
+  name: string;
+  /** A folder of this host, seen at /run/aether: the sockets in it can be reached. Opened to the resident's own group. */
+  sockets: string;
 }
 
 export interface SecretFile {

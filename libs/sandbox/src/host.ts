@@ -10,6 +10,7 @@ import { startGroups } from "./cgroups.ts";
 import { type Disks, deviceOf, startDisks } from "./disk.ts";
 import { type Problem, SandboxUnavailable } from "./driver.ts";
 import { type Device, type Groups, removeIfEmpty, type ThrottledDevice } from "./group.ts";
+import { openResidents, type Residents } from "./kept-disk.ts";
 import { SETPRIV } from "./launch.ts";
 import { incarnationFolders, makePassable } from "./places.ts";
 import { constantMounts, writeEtc } from "./root-file-system.ts";
@@ -45,7 +46,7 @@ export interface Host extends AsyncDisposable {
   readonly mounts: readonly string[];
   readonly groups: Groups;
   /** Null where the caller is not root. */
-  readonly root: { uids: Uids; disks: Disks; throttledHost: readonly ThrottledDevice[] } | null;
+  readonly root: { uids: Uids; disks: Disks; residents: Residents; throttledHost: readonly ThrottledDevice[] } | null;
 }
 
 /** Opens every part; throws SandboxUnavailable with all problems found. */
@@ -87,9 +88,11 @@ function openRootParts(options: BubblewrapOptions) {
     ...{ imageDir: images, mountDir: mounts, log: options.log ?? (() => {}) },
     ...{ readyCount: options.warmDisks ?? DEFAULT_READY_DISKS, readySizeBytes: DEFAULT_DISK_BYTES },
   });
+  const uids = createUids(options.uidBase ?? defaultUidBase(options.instance));
   return {
-    uids: createUids(options.uidBase ?? defaultUidBase(options.instance)),
+    uids,
     disks,
+    residents: openResidents(join(options.stateDir, "kept"), uids),
     throttledHost: findHostDisks([options.stateDir, "/usr"]),
     [Symbol.asyncDispose]: () => disks[Symbol.asyncDispose](),
   };

@@ -9,6 +9,7 @@ export {
   type Exit,
   NoRoom,
   type Problem,
+  type Resident,
   type Room,
   type Sandbox,
   type SandboxSpec,

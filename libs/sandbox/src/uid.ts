@@ -8,10 +8,15 @@ import { SandboxUnavailable } from "./driver.ts";
 const FIRST_UID = 1_879_100_000;
 const LAST_UID = 2_000_000_000;
 const BLOCK = 10_000;
+/** The end of the block: these are never given to passing sandboxes. */
+const RESIDENTS = 1_000;
+const PASSING = BLOCK - RESIDENTS;
 
 export interface Uids {
   take(): number;
   give(uid: number): void;
+  /** The uid of a place among the residents', from 0; null beyond the last. */
+  resident(place: number): number | null;
 }
 
 /** The first uid of an instance's block. */
@@ -27,18 +32,19 @@ export function createUids(base: number, passwd = readFileSync("/etc/passwd", "u
   let next = 0;
   return {
     take: () => {
-      for (let tries = 0; tries < BLOCK; tries++) {
+      for (let tries = 0; tries < PASSING; tries++) {
         const uid = base + next;
-        next = (next + 1) % BLOCK;
+        next = (next + 1) % PASSING;
         if (assigned.has(uid) || taken.has(uid)) continue;
         taken.add(uid);
         return uid;
       }
-      const cause = `No uid is free between ${base} and ${base + BLOCK - 1}.`;
+      const cause = `No uid is free between ${base} and ${base + PASSING - 1}.`;
       throw new SandboxUnavailable([{ cause, mend: "Wait until other jobs have ended." }]);
     },
     give: (uid) => {
       taken.delete(uid);
     },
+    resident: (place) => (place < RESIDENTS ? base + PASSING + place : null),
   };
 }

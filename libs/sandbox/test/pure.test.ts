@@ -39,6 +39,9 @@ describe("uids", () => {
     expect([uids.take(), uids.take()]).toEqual([base, base + 3]);
     uids.give(base);
     expect(uids.take()).toBe(base + 4);
+    expect([uids.resident(0), uids.resident(999), uids.resident(1000)]).toEqual([base + 9_000, base + 9_999, null]);
+    for (let given = 2; given < 9_000 - 2; given++) expect(uids.take()).toBeLessThan(base + 9_000);
+    expect(() => uids.take()).toThrow(/No uid is free/);
   });
 });
 

@@ -3,6 +3,19 @@
 import { constants } from "node:os";
 import type { z } from "zod";
 
+export {
+  findGid,
+  formatPeople,
+  isAmong,
+  isSomebody,
+  type Numbers,
+  overflowUid,
+  type People,
+  PeopleList,
+  RolesConfig,
+  type UidDomain,
+  UidRanges,
+} from "./people.ts";
 export { type SpaceWatch, watchSpace } from "./space.ts";
 
 /** Exit code of a process whose configuration is wrong (sysexits' EX_CONFIG). */

@@ -66,13 +66,14 @@ function toHappening(job: JobRecord, transition: Transition, revision: number): 
 /** What happened, in the past tense where it is done; the state itself is in the data. */
 function verbOf({ from, to }: Transition): string {
   if (isTerminal(to)) return "ended";
-  if (to === "queued") return from === null ? "submitted" : "requeued";
+  if (from === null) return "submitted";
+  if (to === "queued") return from === "awaiting_approval" ? "queued" : "requeued";
   return to === "running" ? "started" : to;
 }
 
 /** How the attempt went, where the transition ends one. */
 function resultOf(job: JobRecord, { from, to, attempt }: Transition): Record<string, unknown> {
-  const ends = isTerminal(to) || (to === "queued" && from !== null);
+  const ends = isTerminal(to) || (to === "queued" && from !== null && from !== "awaiting_approval");
   if (!ends) return {};
   const result = isTerminal(to) ? job : job.attempts.find((one) => one.attempt === attempt);
   return { exit_code: result?.exit_code ?? null, signal: result?.signal ?? null };

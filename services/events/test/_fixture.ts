@@ -100,7 +100,13 @@ function servePolicy(bus: Bus): Promise<AsyncDisposable> {
           const own = resource.owner === principalName(principal) && principal.roles.length > 0;
           const answer = { decision_id: null, reason: "as scripted", policies: ["scripted"], policy_version: "v" };
           const outcome = own || (isOperator && action === "read_events") ? ("allow" as const) : ("deny" as const);
-          return { ...answer, outcome, visible: true, scope: isOperator ? ("all" as const) : ("own" as const) };
+          return {
+            ...answer,
+            outcome,
+            approval_id: null,
+            visible: true,
+            scope: isOperator ? ("all" as const) : ("own" as const),
+          };
         },
       }),
     ],

@@ -1,9 +1,9 @@
 // Derived events, exactly once: with the service as a process that is killed again and again, away, or there twice.
 import { appendMessage, eraseMessage, openLedger } from "@aether/bus";
-import { createId } from "@aether/contracts";
+import { createId, principalName } from "@aether/contracts";
 import { requireBackend, waitFor } from "@aether/testkit";
 import { describe, expect, it } from "vitest";
-import { createWriter, kill, openRoom, path, storedEvents, writeAll } from "./_fixture.ts";
+import { ada, ben, createWriter, kill, openRoom, path, storedEvents, writeAll } from "./_fixture.ts";
 
 const missing = requireBackend("nats");
 const types = ["submitted", "starting", "started", "ended"].map((verb) => `dev.aether.job.${verb}.v1`);
@@ -175,6 +175,44 @@ describe.skipIf(missing)(`derived events${missing ? `: ${missing}` : ""}`, () =>
     await ledger.remove(id, { value, revision });
     await waitFor("its end", async () => (await room.read()).length === 2);
     expect((await room.read()).map(({ type }) => type.split(".")[3])).toEqual(["created", "deleted"]);
+  });
+
+  it("an approval is told to the person whom its asker works for: asked, answered, used", async () => {
+    await using room = await openRoom();
+    await using policy = await room.nats.connect("policy");
+    await using _service = await room.start();
+    const ledger = await openLedger(policy, "approvals");
+    const [id, job_id, at] = [createId("apr"), createId("job"), new Date().toISOString()];
+    const asked = {
+      ...{ id, state: "pending", action: "start_job", ask: "May it run?", intent_id: null, created_at: at },
+      requester: { principal: "agent:aurora", uid: 61_001, owner: principalName(ada) },
+      subjects: [{ subject: job_id, job_id, at }],
+      ...{ answered_at: null, answered_by: null, answer: null, grant_id: null, uses: [], preview: "not told" },
+    };
+    const yes = { ...asked, state: "approved", answered_at: at, answered_by: "user:0", answer: "allow_once" };
+    const step = async (record: object, count: number) => {
+      const revision = await ledger.put(id, record);
+      await waitFor("its event", async () => (await room.read()).length === count);
+      return revision;
+    };
+    const joined = { ...asked, subjects: [...asked.subjects, { subject: "req_x", job_id: null, at }] };
+    const revisions = [await step(asked, 1), await step(joined, 2), await step(yes, 3)];
+    revisions.push(await step({ ...yes, state: "used", uses: [{ subject: job_id, attempt: 1, at }] }, 4));
+    const events = await room.read({}, ada);
+    expect(events.map((event) => event.id)).toEqual(revisions.map((revision) => `KV_approvals:${revision}`));
+    expect(events.map(({ type }) => type.split(".")[3])).toEqual(["requested", "joined", "approved", "used"]);
+    expect(events[2]).toMatchObject({
+      ...{ source: "/system/approvals", subject: id, jobid: job_id },
+      data: {
+        state: "approved",
+        requester: "agent:aurora",
+        answered_by: "user:0",
+        answer: "allow_once",
+        jobs: [job_id],
+      },
+    });
+    expect(JSON.stringify(events)).not.toContain("not told");
+    expect(await room.read({}, ben)).toEqual([]);
   });
 
   it("a record that cannot be read is passed over, and what comes after it is told", async () => {

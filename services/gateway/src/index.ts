@@ -1,16 +1,29 @@
 // The gateway: HTTP on a unix socket on one side, the bus on the other. It knows who calls (peer credentials), refuses what
 // is not valid before anybody is asked, translates, and streams. It holds no state and takes no decision.
+import type { Server } from "node:http";
 import { type Bus, countTraces } from "@aether/bus";
 import {
+  createId,
   createOpenApi,
+  followAgents,
   limits,
+  type Principal,
   ProblemError,
   principalName,
   readEvents,
   readLogs,
   type Version,
 } from "@aether/contracts";
-import { createProblemServer, type Exchange, listenUnix, peerCredentials, writeJson, writeText } from "@aether/http";
+import {
+  bindUnix,
+  createProblemServer,
+  type Exchange,
+  listenUnix,
+  type PeerCredentials,
+  peerCredentials,
+  writeJson,
+  writeText,
+} from "@aether/http";
 import {
   createRegistry,
   durationBounds,
@@ -19,6 +32,8 @@ import {
   type Registry,
   type Span,
 } from "@aether/telemetry";
+import { type AgentSocketsOptions, startAgentSockets } from "./agent-sockets.ts";
+import { ask } from "./ask.ts";
 import { invalidField, refuseBody, toEnvelope } from "./call.ts";
 import { answerDownload } from "./download-route.ts";
 import { answerEvents } from "./events-route.ts";
@@ -28,14 +43,17 @@ import { answerLogs } from "./log-route.ts";
 import { readMetrics, scrapeMetrics } from "./metrics.ts";
 import { chooseFormat } from "./negotiate.ts";
 import { answerOperation } from "./operation-route.ts";
-import { type Roles, toPrincipal } from "./principal.ts";
+import { type Roles, toAgentPrincipal, toPrincipal } from "./principal.ts";
 import { matchRoute, type Route } from "./routes.ts";
 import { type Address, openScrapePort } from "./scrape-port.ts";
 import { answerUpload } from "./upload-route.ts";
 import { version } from "./version.ts";
+import { toWhoAmI } from "./whoami.ts";
 
 export interface GatewayOptions extends Roles {
   socketPath: string;
+  /** Gets the socket; the process's own group where absent. */
+  socketGid?: number;
   /** Connected as the user `gateway`; stays the caller's to close. */
   bus: Bus;
   log: Logger;
@@ -43,6 +61,7 @@ export interface GatewayOptions extends Roles {
   scrapeAddress?: Address;
 }
 
+export { toRoles } from "./principal.ts";
 export { parseLoopback } from "./scrape-port.ts";
 
 /** What tests change. */
@@ -56,6 +75,8 @@ export interface Gateway extends AsyncDisposable {
   readonly socketPath: string;
   /** Of the port for scrapers, where there is one. */
   readonly scrapePort: number | null;
+  /** From now on makes the sockets of agents, in this folder. Called once, and not before root is given up. */
+  serveAgents(agentsDir: string): void;
 }
 
 const retryForMs = 60_000;
@@ -74,7 +95,7 @@ interface Context {
 
 /** Serves the HTTP API until disposed. */
 export async function startGateway(options: GatewayOptions, overrides: GatewayOverrides = {}): Promise<Gateway> {
-  const { socketPath, memberGid, log } = options;
+  const { socketPath, socketGid, log } = options;
   const closing = new AbortController();
   const metrics = createRegistry();
   countTraces(metrics, options.bus);
@@ -92,8 +113,49 @@ export async function startGateway(options: GatewayOptions, overrides: GatewayOv
       durationBounds,
     ),
   };
+  const server = createServer(context, (credentials) => toPrincipal(credentials, options));
+  let agents: AsyncDisposable | null = null;
+  const listener = await listenUnix(server, {
+    path: socketPath,
+    mode: 0o660,
+    ...(socketGid !== undefined && { gid: socketGid }),
+  });
+  const scrape =
+    options.scrapeAddress &&
+    (await openScrapePort(options.scrapeAddress, () => scrapeMetrics(options.bus, metrics), log));
+  log.info({ socket: socketPath }, "gateway serves");
+  return {
+    socketPath,
+    scrapePort: scrape?.port ?? null,
+    serveAgents(agentsDir) {
+      agents ??= startAgentSockets({
+        ...{ agentsDir, log, follow: followOver(options.bus) },
+        listen: (path, agent) =>
+          bindUnix(
+            createServer(context, (credentials) => toAgentPrincipal(credentials, agent)),
+            { path, mode: 0o666 },
+          ),
+      });
+    },
+    async [Symbol.asyncDispose]() {
+      // No new connections; follows and waits end; what is being answered gets its answer; then whatever is left is cut.
+      closing.abort(new ProblemError("unavailable", { detail: "the gateway is ending", retry_after_ms: 1000 }));
+      await scrape?.[Symbol.asyncDispose]();
+      await agents?.[Symbol.asyncDispose]();
+      const closed = listener[Symbol.asyncDispose]();
+      server.closeIdleConnections();
+      const cut = setTimeout(() => server.closeAllConnections(), overrides.drainMs ?? drainMs);
+      await closed;
+      clearTimeout(cut);
+    },
+  };
+}
+
+/** A server on whose connections everybody is who the socket makes him. */
+function createServer(context: Context, identify: (credentials: PeerCredentials) => Principal): Server {
+  const { log } = context.options;
   const server = createProblemServer({
-    handle: (exchange) => handle(context, exchange),
+    handle: (exchange) => handle(context, exchange, identify(peerCredentials(exchange.request.socket))),
     onUnexpected: (error, { requestId }) => log.error({ err: error, request_id: requestId }, "unexpected error"),
     maxHeaderBytes: limits.requestHeadersBytes,
   });
@@ -106,32 +168,20 @@ export async function startGateway(options: GatewayOptions, overrides: GatewayOv
       socket.destroy();
     }
   });
-  const listener = await listenUnix(server, {
-    path: socketPath,
-    mode: 0o660,
-    ...(memberGid !== undefined && { gid: memberGid }),
-  });
-  const scrape =
-    options.scrapeAddress &&
-    (await openScrapePort(options.scrapeAddress, () => scrapeMetrics(options.bus, metrics), log));
-  log.info({ socket: socketPath }, "gateway serves");
-  return {
-    socketPath,
-    scrapePort: scrape?.port ?? null,
-    async [Symbol.asyncDispose]() {
-      // No new connections; follows and waits end; what is being answered gets its answer; then whatever is left is cut.
-      closing.abort(new ProblemError("unavailable", { detail: "the gateway is ending", retry_after_ms: 1000 }));
-      await scrape?.[Symbol.asyncDispose]();
-      const closed = listener[Symbol.asyncDispose]();
-      server.closeIdleConnections();
-      const cut = setTimeout(() => server.closeAllConnections(), overrides.drainMs ?? drainMs);
-      await closed;
-      clearTimeout(cut);
-    },
+  return server;
+}
+
+/** Asks jobs for the agents, in the gateway's own name. */
+function followOver(bus: Bus): AgentSocketsOptions["follow"] {
+  const principal: Principal = { type: "Service", id: "gateway", roles: [] };
+  return async (known, signal) => {
+    const envelope = { principal, request_id: createId("req") };
+    const input = { version: known, wait_ms: limits.requestDeadlineMs };
+    return (await ask(bus, followAgents, input, { envelope, timeoutMs: 2 * limits.requestDeadlineMs, signal })).reply;
   };
 }
 
-async function handle(context: Context, exchange: Exchange): Promise<void> {
+async function handle(context: Context, exchange: Exchange, principal: Principal): Promise<void> {
   const { request, response, requestId } = exchange;
   const startedAt = performance.now();
   if (context.closing.aborted) response.setHeader("Connection", "close");
@@ -152,13 +202,12 @@ async function handle(context: Context, exchange: Exchange): Promise<void> {
     response.setHeader("Allow", match.allow.join(", "));
     throw new ProblemError("method-not-allowed", { detail: `this route knows ${match.allow.join(", ")}` });
   }
-  const principal = toPrincipal(peerCredentials(request.socket), context.options);
   const envelope = toEnvelope(request, principal, requestId);
   const about = { "aether.request_id": requestId, "aether.principal": principalName(principal) };
   span = context.options.bus.tracer?.start(`${request.method} ${route}`, "server", envelope.traceparent, about) ?? null;
   if (span) envelope.traceparent = span.traceparent;
   if (request.method === "GET") refuseBody(request);
-  await answer(context, exchange, { ...match, search: new URLSearchParams(search), envelope });
+  await answer(context, exchange, { ...match, search: new URLSearchParams(search), envelope, principal });
 }
 
 interface Call {
@@ -166,10 +215,12 @@ interface Call {
   params: Record<string, string>;
   search: URLSearchParams;
   envelope: ReturnType<typeof toEnvelope>;
+  principal: Principal;
 }
 
-async function answer(context: Context, exchange: Exchange, { route, params, search, envelope }: Call): Promise<void> {
-  const { bus, log } = context.options;
+async function answer(context: Context, exchange: Exchange, call: Call): Promise<void> {
+  const { route, params, search, envelope, principal } = call;
+  const { bus, log, domain } = context.options;
   if ("operation" in route) {
     const { operation } = route;
     if (operation.name === readLogs.name) {
@@ -196,6 +247,8 @@ async function answer(context: Context, exchange: Exchange, { route, params, sea
       if (format === "json") return writeJson(exchange.response, 200, metrics);
       return writeText(exchange.response, textTypes[format], formatMetrics(metrics, format));
     }
+    case "/whoami":
+      return writeJson(exchange.response, 200, toWhoAmI(principal, domain));
     case "/version":
       return writeJson(exchange.response, 200, { version, api: "v0", node: process.versions.node } satisfies Version);
     case "/openapi.json":

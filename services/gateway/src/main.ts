@@ -1,9 +1,9 @@
 // Process edge of the gateway.
 import { connectBus } from "@aether/bus";
-import { readConfig, runMain } from "@aether/service";
+import { findGid, readConfig, runMain } from "@aether/service";
 import { openLog } from "@aether/telemetry";
-import { GatewayConfig, operatorUids, requireGid } from "./config.ts";
-import { parseLoopback, startGateway } from "./index.ts";
+import { GatewayConfig } from "./config.ts";
+import { parseLoopback, startGateway, toRoles } from "./index.ts";
 
 const config = readConfig(GatewayConfig, process.env);
 const log = openLog({ name: "gateway", file: config.AETHER_LOG_FILE ?? null });
@@ -19,15 +19,18 @@ await runMain(async () => {
       log,
     }),
   );
-  held.use(
+  const gid = group === undefined ? undefined : findGid(group);
+  if (gid === null) throw new Error(`there is no group ${group}`);
+  const gateway = held.use(
     await startGateway({
       socketPath: config.AETHER_GATEWAY_SOCKET,
       bus,
       log,
-      operators: operatorUids(),
+      ...toRoles(config, gid),
       ...(listen !== undefined && { scrapeAddress: parseLoopback(listen) }),
-      ...(group !== undefined && { memberGid: requireGid(group) }),
+      ...(gid !== undefined && { socketGid: gid }),
     }),
   );
+  if (config.AETHER_GATEWAY_AGENTS_DIR !== undefined) gateway.serveAgents(config.AETHER_GATEWAY_AGENTS_DIR);
   return held.move();
 });

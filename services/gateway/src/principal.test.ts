@@ -1,13 +1,13 @@
+import { PeopleList, UidRanges } from "@aether/service";
 import { describe, expect, it } from "vitest";
-import { toPrincipal } from "./principal.ts";
+import { toAgentPrincipal, toPrincipal } from "./principal.ts";
 
 const peer = (uid: number, gid = uid, groups: number[] = []) => ({ uid, gid, pid: 1, groups });
-const rolesOf = (credentials: ReturnType<typeof peer>, memberGid?: number) =>
-  toPrincipal(credentials, { operators: [0, 500], ...(memberGid !== undefined && { memberGid }) }).roles;
+const everybody = { operators: PeopleList.parse("0"), members: null, domain: null };
 
 describe("toPrincipal", () => {
   it("names the user by number and keeps what records need", () => {
-    expect(toPrincipal(peer(1000, 100, [4, 24]), { operators: [0] })).toEqual({
+    expect(toPrincipal(peer(1000, 100, [4, 24]), everybody)).toEqual({
       type: "User",
       id: "1000",
       roles: ["member"],
@@ -20,19 +20,54 @@ describe("toPrincipal", () => {
 
   it("keeps of very many groups as many as a request may carry", () => {
     const groups = Array.from({ length: 1000 }, (_, gid) => gid);
-    expect(toPrincipal(peer(1000, 100, groups), { operators: [0] }).groups).toEqual(groups.slice(0, 256));
+    expect(toPrincipal(peer(1000, 100, groups), everybody).groups).toEqual(groups.slice(0, 256));
   });
 
   it.each([
-    ["root is an operator", peer(0), 7, ["operator"]],
-    ["the daemon's own uid is an operator", peer(500), 7, ["operator"]],
-    ["without a member group whoever could open the socket is a member", peer(1000), undefined, ["member"]],
-    ["a primary group counts", peer(1000, 7), 7, ["member"]],
-    ["a supplementary group counts", peer(1000, 1000, [1, 7]), 7, ["member"]],
-    ["others have no role where there is a member group", peer(1000, 1000, [1]), 7, []],
-    ["the overflow uid has no role", peer(65_534), undefined, []],
-    ["nor has it one through a group", peer(65_534, 7, [7]), 7, []],
-  ] as const)("%s", (_what, credentials, memberGid, roles) => {
-    expect(rolesOf({ ...credentials, groups: [...credentials.groups] }, memberGid)).toEqual(roles);
+    ["root is an operator", peer(0), "%7", ["operator"]],
+    ["another one by uid", peer(500), "%7", ["operator"]],
+    ["another one by group", peer(501, 501, [20]), "%7", ["operator"]],
+    ["without a list whoever could open the socket is a member", peer(1000), null, ["member"]],
+    ["a primary group counts", peer(1000, 7), "%7", ["member"]],
+    ["a supplementary group counts", peer(1000, 1000, [1, 7]), "%7", ["member"]],
+    ["a uid counts", peer(1000), "%7,1000", ["member"]],
+    ["others have no role where there is a list", peer(1000, 1000, [1]), "%7", []],
+    ["nobody is a member by an empty list", peer(1000), "", []],
+    ["the overflow uid has no role", peer(65_534), null, []],
+    ["nor has it one through a group", peer(65_534, 7, [7, 20]), "%7", []],
+    ["nor by being named", peer(65_534), "65534", []],
+  ] as const)("%s", (_what, credentials, members, roles) => {
+    const asked = {
+      operators: PeopleList.parse("0,500,%20"),
+      members: members === null ? null : PeopleList.parse(members),
+      domain: null,
+    };
+    expect(toPrincipal({ ...credentials, groups: [...credentials.groups] }, asked).roles).toEqual(roles);
   });
+
+  it.each([
+    ["a container's root, which is nobody's", 0, []],
+    ["who is below", 999, []],
+    ["who is inside", 1000, ["member"]],
+    ["who is above", 60_000, []],
+    ["the overflow uid, although it is inside", 65_534, []],
+  ])("%s has by the domain the roles that follow", (_what, uid, roles) => {
+    const domain = UidRanges.parse("1000-59999,65534");
+    expect(toPrincipal(peer(uid), { ...everybody, domain }).roles).toEqual(roles);
+  });
+});
+
+it("toAgentPrincipal names the agent whose socket it is, whatever the number behind it", () => {
+  for (const uid of [0, 1000, 65_534]) {
+    expect(toAgentPrincipal(peer(uid), { name: "scout", owner: "user:1000" })).toEqual({
+      type: "Agent",
+      id: "scout",
+      roles: ["agent"],
+      owner: "user:1000",
+      uid,
+      gid: uid,
+      pid: 1,
+      groups: [],
+    });
+  }
 });

@@ -29,6 +29,7 @@ const allow: DecideReply = {
   reason: "the script allows it",
   policies: [],
   policy_version: "test",
+  approval_id: null,
   visible: true,
   scope: "all",
 };

@@ -7,7 +7,7 @@ import { createId, type Job, LogFrame, Problem, services } from "@aether/contrac
 import { parseNdjson, readText, requestUnix } from "@aether/http";
 import { captureLog, requireBackend, startNats, type TestNats, tempDir, waitFor } from "@aether/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type Gateway, type GatewayOverrides, startGateway } from "../src/index.ts";
+import { type Gateway, type GatewayOverrides, startGateway, toRoles } from "../src/index.ts";
 import {
   addEvent,
   addJob,
@@ -60,7 +60,7 @@ describe.skipIf(missing)(`gateway${missing ? `: ${missing}` : ""}`, () => {
     const events = held.use(await serveEvents(eventsBus, script));
     // Until the server knows of the subscriptions, nobody answers.
     await Promise.all([jobsBus, policyBus, eventsBus].map((one) => one.nats.flush()));
-    const gateway: Gateway = held.use(await startGateway({ socketPath, bus, operators: [0], log }, overrides));
+    const gateway: Gateway = held.use(await startGateway({ socketPath, bus, ...toRoles({}), log }, overrides));
     return { script, log, socketPath, gateway, jobs, policy, events, [Symbol.asyncDispose]: () => held.disposeAsync() };
   }
 

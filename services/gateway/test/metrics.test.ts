@@ -7,7 +7,7 @@ import { readText, requestUnix } from "@aether/http";
 import { createRegistry } from "@aether/telemetry";
 import { captureLog, requireBackend, startNats, type TestNats, tempDir } from "@aether/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { parseLoopback, startGateway } from "../src/index.ts";
+import { parseLoopback, startGateway, toRoles } from "../src/index.ts";
 import { readMetrics, scrapeMetrics } from "../src/metrics.ts";
 import { parseExposition } from "./_exposition.ts";
 
@@ -30,7 +30,15 @@ describe.skipIf(missing)(`metrics${missing ? `: ${missing}` : ""}`, () => {
       ...{ service, version: "1", description: "scripted", metrics },
       handlers: service === "jobs" ? [health, job] : [health],
       decide: async () => ({
-        ...{ outcome, decision_id: null, reason: "scripted", policies: [], policy_version: "1", visible: true },
+        ...{
+          outcome,
+          decision_id: null,
+          reason: "scripted",
+          policies: [],
+          policy_version: "1",
+          approval_id: null,
+          visible: true,
+        },
         scope: "all",
       }),
     });
@@ -42,7 +50,7 @@ describe.skipIf(missing)(`metrics${missing ? `: ${missing}` : ""}`, () => {
     stack.use(await serveOne(stack.use(await nats.connect("policy")), "policy"));
     const bus = stack.use(await nats.connect("gateway"));
     const scrapeAddress = parseLoopback("127.0.0.1:0");
-    gateway = stack.use(await startGateway({ socketPath, bus, operators: [0], log: captureLog(), scrapeAddress }));
+    gateway = stack.use(await startGateway({ socketPath, bus, ...toRoles({}), log: captureLog(), scrapeAddress }));
   });
   afterAll(() => stack.disposeAsync());
 

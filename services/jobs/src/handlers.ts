@@ -1,9 +1,8 @@
 // What people and agents ask of jobs: one small function per operation of the contract.
 import { createHash } from "node:crypto";
-import { type Bus, type Entry, handler } from "@aether/bus";
+import { type Bus, type Entry, handler, operationPreview } from "@aether/bus";
 import {
   createId,
-  type DecisionContext,
   getJob,
   isTerminal,
   type JobSpec,
@@ -13,26 +12,31 @@ import {
   ProblemError,
   principalName,
   readLogs,
-  requireBytes,
   requireDurationMs,
   stopJob,
   submitJob,
 } from "@aether/contracts";
+import { attachAgent } from "./agent-handlers.ts";
+import type { Agents } from "./agents.ts";
+import type { Approvals } from "./approvals.ts";
 import type { JobIndex } from "./index-view.ts";
 import { resolveInputs } from "./inputs.ts";
-import { accept, requestEnd, type StoredJob, toPublic } from "./job.ts";
+import { accept, holdBack, requestEnd, type StoredJob, toPublic } from "./job.ts";
 import type { Leases } from "./leases.ts";
 import type { JobLogs } from "./logs.ts";
 import { nameSecrets, resolveSecrets } from "./secrets.ts";
+import { decideStart, decisionContext, startDigest } from "./start.ts";
 import type { Store } from "./store.ts";
 import type { Waiters } from "./waiters.ts";
 
 export interface HandlerParts {
   bus: Bus;
   store: Store;
+  agents: Agents;
   index: JobIndex;
   leases: Leases;
   logs: JobLogs;
+  approvals: Pick<Approvals, "recheck">;
   waiters: Waiters;
   clock: { now(): Date };
   /** Throws `storage-full` while the store is below its floor of free space. */
@@ -43,13 +47,21 @@ export interface HandlerParts {
 export const logKey = (id: string) => `log:${id}`;
 
 export function jobHandlers(parts: HandlerParts) {
-  const { bus, store, index, leases, logs, waiters, clock } = parts;
+  const { bus, store, index, leases, logs, approvals, waiters, clock } = parts;
 
   const load = async ({ id }: { id: string }) => {
     const entry = await store.get(id);
     return entry && { resource: { id, owner: entry.value.owner, labels: entry.value.spec.labels }, value: entry };
   };
   const jobId = ({ id }: { id: string }) => id;
+
+  /** What will not be allowed to start as it is: it is refused, or waits for a person's yes. */
+  async function lookAhead(job: StoredJob): Promise<StoredJob> {
+    const { outcome, approval_id, decision_id: id, reason, policies } = await decideStart(parts, job, "ask");
+    if (outcome === "allow") return job;
+    if (outcome === "ask" && approval_id) return holdBack(job, { approvalId: approval_id, reason });
+    throw new ProblemError("policy-denied", { detail: reason, decision: { id, outcome, reason, policies } });
+  }
 
   async function requestTheEnd(known: Entry<StoredJob>, how: "stop" | "kill", graceMs: number | null) {
     const entry = await store.change(known.value.id, (job, at) => requestEnd(job, how, graceMs, at), known);
@@ -74,21 +86,29 @@ export function jobHandlers(parts: HandlerParts) {
 
   return [
     handler(submitJob, {
-      context: decisionContext,
+      context: (spec, by) => decisionContext(nameSecrets(spec, by)),
+      ahead(spec, by) {
+        if (spec.attach) return undefined; // its limits are the agent's, which are not read yet
+        const context = { ...decisionContext(withDefaults(nameSecrets(spec, by), leases)), attempt: 1 };
+        return { action: "start_job", context, labels: spec.labels };
+      },
       digest: specDigest,
+      preview: (spec) => operationPreview(submitJob, { ...spec, env: Object.keys(spec.env) }),
       jobId: (_request, call) => call.createdId,
       intentId: (spec) => spec.intent_id,
       async handle(spec, call) {
         await parts.requireSpace();
         const inputs = await resolveInputs(bus, spec, call);
-        const filled = nameSecrets(withDefaults(spec, leases), call.principal);
+        const named = nameSecrets(await attachAgent(parts, spec, call), call.principal);
+        const filled = withDefaults(named, leases);
         const secrets = await resolveSecrets(bus, filled, call);
         const job = accept(
           {
             id: call.createdId ?? createId("job"),
             owner: principalName(call.principal),
+            submitterUid: call.principal.uid ?? null,
             spec: filled,
-            digest: specDigest(filled),
+            digest: startDigest(filled, { inputs, secrets }),
             intentId: spec.intent_id ?? call.intentId,
             traceparent: call.traceparent,
             inputs,
@@ -97,8 +117,9 @@ export function jobHandlers(parts: HandlerParts) {
           },
           clock.now(),
         );
-        const entry = await store.create(job);
-        return toPublic(entry.value, entry.revision);
+        const entry = await store.create(call.decision?.ahead ? job : await lookAhead(job));
+        const { value, revision } = await approvals.recheck(entry);
+        return toPublic(value, revision);
       },
     }),
     handler(getJob, {
@@ -185,21 +206,7 @@ function settled(step: number): Promise<null> {
   return new Promise((resolve) => setTimeout(resolve, step, null));
 }
 
-/** Facts about a spec that policies may look at. */
-export function decisionContext(spec: JobSpec): DecisionContext {
-  return {
-    timeout_ms: requireDurationMs(spec.timeout),
-    cpus_milli: Math.round((spec.resources.cpus ?? 0) * 1000),
-    memory_bytes: requireBytes(spec.resources.memory ?? 0),
-    disk_bytes: requireBytes(spec.resources.disk),
-    pids: spec.resources.pids,
-    pool: spec.pool,
-    priority: spec.priority,
-    network: spec.network.mode,
-  };
-}
-
-/** SHA-256 of exactly what will run. */
+/** SHA-256 of what was asked for. */
 function specDigest(spec: JobSpec): string {
   return `sha256:${createHash("sha256").update(JSON.stringify(spec)).digest("hex")}`;
 }

@@ -10,11 +10,12 @@ const layout = `
   CREATE TABLE job (
     id TEXT PRIMARY KEY, revision INTEGER, state TEXT, owner TEXT, intent_id TEXT, pool TEXT, priority INTEGER, created_at TEXT,
     queued_at TEXT, not_before TEXT, queue_ends_at TEXT, cpus REAL, memory_bytes INTEGER, disk_bytes INTEGER, incarnation TEXT, attempt INTEGER,
-    secret_hash TEXT, claimed_at TEXT, ended_at TEXT, record TEXT) WITHOUT ROWID;
+    secret_hash TEXT, claimed_at TEXT, ended_at TEXT, approval_id TEXT, record TEXT) WITHOUT ROWID;
   CREATE INDEX by_queue ON job (pool, priority DESC, queued_at, id) WHERE state = 'queued';
   CREATE INDEX by_queue_end ON job (queue_ends_at) WHERE state = 'queued';
   CREATE INDEX by_holder ON job (incarnation) WHERE state IN ('starting', 'running', 'stopping');
   CREATE INDEX by_due ON job (pool, not_before) WHERE state = 'queued' AND not_before IS NOT NULL;
+  CREATE INDEX by_approval ON job (approval_id, id) WHERE state = 'awaiting_approval';
   CREATE INDEX by_owner ON job (owner, state, id DESC);
   CREATE INDEX by_owner_id ON job (owner, id DESC);
   CREATE INDEX by_pool ON job (pool, id DESC);
@@ -54,6 +55,11 @@ export interface Held {
   claimedAt: string | null;
 }
 
+export interface Awaiting {
+  approvalId: string;
+  id: string;
+}
+
 export interface JobIndex extends AsyncDisposable {
   readonly view: View;
   list(filter: JobFilter): Entry<StoredJob>[];
@@ -61,6 +67,8 @@ export interface JobIndex extends AsyncDisposable {
   /** The earliest time at which a job that waits out its backoff may run. */
   nextDue(pools: readonly string[], now: Date): Date | null;
   queueTimeouts(now: Date, limit: number): string[];
+  /** Jobs that wait for a person, by what they wait for, from a place on. */
+  awaiting(after: Awaiting | null, limit: number): Awaiting[];
   held(): Held[];
   /** How many there are in each state that is not terminal. */
   countOpen(): { state: JobState; count: number }[];
@@ -112,7 +120,7 @@ function put(database: DatabaseSync, job: StoredJob, revision: number): void {
     for (const [key, value] of labels)
       prepare(database, "INSERT OR REPLACE INTO label VALUES (?, ?)").run(`${key}=${value}`, job.id);
   }
-  prepare(database, `INSERT OR REPLACE INTO job VALUES (${Array(20).fill("?").join(", ")})`).run(
+  prepare(database, `INSERT OR REPLACE INTO job VALUES (${Array(21).fill("?").join(", ")})`).run(
     job.id,
     revision,
     job.state,
@@ -132,6 +140,7 @@ function put(database: DatabaseSync, job: StoredJob, revision: number): void {
     job.secret_hash,
     job.claimed_at,
     isTerminal(job.state) ? job.ended_at : null,
+    job.approval_id,
     JSON.stringify(job),
   );
 }
@@ -188,6 +197,14 @@ function queries(database: DatabaseSync): Omit<JobIndex, "view" | typeof Symbol.
         now.toISOString(),
         limit,
       ).map((row) => String(row.id)),
+    awaiting: (after, limit) =>
+      all(
+        `SELECT approval_id, id FROM job INDEXED BY by_approval
+         WHERE state = 'awaiting_approval' AND (approval_id, id) > (?, ?) ORDER BY approval_id, id LIMIT ?`,
+        after?.approvalId ?? "",
+        after?.id ?? "",
+        limit,
+      ).map((row) => ({ approvalId: String(row.approval_id), id: String(row.id) })),
     held: () => all(`SELECT ${heldColumns} FROM job WHERE ${active}`).map(toHeld),
     countOpen: () =>
       openStates.map((state) => {

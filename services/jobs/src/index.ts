@@ -3,6 +3,9 @@ import { type Bus, connectBus, handler, serve } from "@aether/bus";
 import { healthOperation } from "@aether/contracts";
 import { watchSpace } from "@aether/service";
 import { createRegistry, type Logger } from "@aether/telemetry";
+import { agentHandlers, agentsKey } from "./agent-handlers.ts";
+import { openAgents } from "./agents.ts";
+import { followApprovals } from "./approvals.ts";
 import type { JobsConfig } from "./config.ts";
 import { jobHandlers, logKey } from "./handlers.ts";
 import { type JobIndex, openJobIndex } from "./index-view.ts";
@@ -38,13 +41,15 @@ export async function startJobs(
   const space = watchSpace(config.AETHER_JOBS_STORE_DIR ?? null, config.AETHER_JOBS_FREE_FLOOR_BYTES);
   const logs = openLogs(bus, clock, (id) => waiters.wake(logKey(id)));
   const leases = stack.use(await openLeases(bus, clock, () => {}, config.AETHER_JOBS_WORKER_GONE_MS));
+  const agents = stack.use(await openAgents(bus, clock, () => waiters.wake(agentsKey)));
   const index: JobIndex = stack.use(
     await openJobIndex(bus, config.AETHER_JOBS_VIEW_FILE, (ids) => wakeFor(ids, () => index, waiters)),
   );
   const metrics = createRegistry();
   const measures = createJobsMetrics(metrics, { index, leases });
   const store = openStore(bus, clock, measures.stored);
-  stack.use(startReconciler({ store, index, leases, logs, clock, log }, config.AETHER_JOBS_RECONCILE_MS));
+  const approvals = stack.use(await followApprovals({ bus, store, index }));
+  stack.use(startReconciler({ store, index, leases, logs, approvals, clock, log }, config.AETHER_JOBS_RECONCILE_MS));
   const health = handler(healthOperation("jobs"), {
     handle: async () => {
       const workers = leases
@@ -61,18 +66,24 @@ export async function startJobs(
       idempotency: true,
       metrics,
       handlers: [
-        ...jobHandlers({ bus, store, index, leases, logs, waiters, clock, requireSpace: space.require }),
+        ...jobHandlers({
+          ...{ bus, store, agents, index, leases, logs, approvals, waiters, clock },
+          requireSpace: space.require,
+        }),
         ...workerHandlers({
           bus,
           store,
+          agents,
           index,
           leases,
           logs,
+          approvals,
           waiters,
           clock,
           logMaxBytes: config.AETHER_JOBS_LOG_MAX_BYTES,
           onLogged: measures.logged,
         }),
+        ...agentHandlers({ bus, agents, waiters }),
         health,
       ],
     }),

@@ -4,16 +4,20 @@ import { describe, expect, it } from "vitest";
 import {
   type At,
   accept,
+  awaitApproval,
   claim,
   denyStart,
   expire,
   finish,
+  holdBack,
   lose,
   markUnkillable,
+  queueEndsAt,
   refuse,
   requestEnd,
   run,
   type StoredJob,
+  settle,
   timeOut,
   toPublic,
 } from "./job.ts";
@@ -25,6 +29,8 @@ const running: Extract<AttemptEvent, { event: "running" }> = {
   driver: "bubblewrap",
   enforced: { memory: "none", cpus: "none", pids: "none", disk: "none", io: "none" },
 };
+
+const question = { approvalId: "apr_x", reason: "it is large" };
 
 function ended(exitCode: number | null, more: { signal?: string; oom?: boolean } = {}) {
   return {
@@ -64,7 +70,7 @@ function outcomes(
   return Object.fromEntries(
     jobStates.flatMap((state) => {
       const next = change(
-        jobIn(state, state === "stopping" ? { stopping: { how: "stop", grace_ms: 1 }, ...more } : {}),
+        jobIn(state, { ...(state === "stopping" && { stopping: { how: "stop", grace_ms: 1 } }), ...more }),
       );
       return next ? [[state, next.reason ? `${next.state}/${next.reason}` : next.state]] : [];
     }),
@@ -81,6 +87,7 @@ describe("job", () => {
     ["run", (job) => run(job, running, 0, at), { starting: "running" }],
     ["time out", (job) => timeOut(job, at), { running: "stopping/timeout" }],
     ["deny the start", (job) => denyStart(job, "no", at), { queued: "denied/policy_denied" }],
+    ["ask a person", (job) => awaitApproval(job, question, at), { queued: "awaiting_approval" }],
     ["expire", (job) => expire(job, at), { queued: "expired/queue_timeout" }],
     ["exit 0", (job) => finish(job, ended(0), 0, at), { running: "succeeded", stopping: "stopped/requested" }],
     [
@@ -163,6 +170,29 @@ describe("job", () => {
     ] as const) {
       expect([stop[state], kill[state]]).toEqual([undefined, undefined]);
     }
+  });
+
+  it.each([
+    ["yes", { awaiting_approval: "queued" }],
+    // Also what was queued by a yes that is taken back.
+    ["no", { awaiting_approval: "denied/policy_denied", queued: "denied/policy_denied" }],
+    ["expired", { awaiting_approval: "expired/approval_expired" }],
+  ] as const)("an answer of %s settles what stands on exactly that, and nothing else", (answer, expected) => {
+    const answered = (id: string) => (job: StoredJob) => settle(job, { id, answer, message: "m" }, at);
+    expect(outcomes(answered("apr_x"), { approval_id: "apr_x" })).toEqual(expected);
+    expect(outcomes(answered("apr_y"), { approval_id: "apr_x" })).toEqual({});
+  });
+
+  it("no time of the queue runs while a job waits for a person, before its start or at it", () => {
+    const job = holdBack(jobIn("queued"), question);
+    expect(job.transitions).toEqual([expect.objectContaining({ from: null, to: "awaiting_approval", after: 0 })]);
+    expect(job).toMatchObject({ state: "awaiting_approval", approval_id: "apr_x", message: "it is large" });
+    expect(queueEndsAt(job)).toBeNull();
+    const later: At = { now: new Date(now.getTime() + 3_600_000), revision: 8 };
+    const queued = settle(job, { id: "apr_x", answer: "yes", message: "" }, later);
+    expect(queued).toMatchObject({ state: "queued", queued_at: later.now.toISOString(), message: null });
+    const again = queued && awaitApproval(queued, { approvalId: "apr_y", reason: "again" }, later);
+    expect(again).toMatchObject({ state: "awaiting_approval", approval_id: "apr_y", queued_at: null });
   });
 
   it("retry queues again while attempts are left, after a backoff that grows to its maximum", () => {

@@ -38,8 +38,10 @@ const Stopping = z.object({ how: z.enum(["stop", "kill", "timeout"]), grace_ms: 
 export const StoredJob = z.object({
   id: z.string(),
   owner: z.string(),
+  /** Who submitted it must not be who answers what policy asks about it. */
+  submitter_uid: z.int().nullish(),
   spec: JobSpec,
-  /** SHA-256 of the spec: what the decision of each start is bound to. */
+  /** SHA-256 of spec and inputs: what the decision of each start is bound to. */
   digest: z.string(),
   intent_id: z.string().nullable(),
   /** The trace that the submit belongs to; starts and events go on with it. */
@@ -58,6 +60,8 @@ export const StoredJob = z.object({
   released: z.int(),
   start_failures: z.int(),
   not_before: z.iso.datetime().nullable(),
+  /** The newest approval that this job waits or has waited for. */
+  approval_id: z.string().nullable().default(null),
   worker: z.string().nullable(),
   incarnation: z.string().nullable(),
   secret_hash: z.string().nullable(),
@@ -80,6 +84,19 @@ export const StoredJob = z.object({
 });
 export type StoredJob = z.infer<typeof StoredJob>;
 
+/** A question that a person was asked about a start. */
+export interface Asked {
+  approvalId: string;
+  reason: string;
+}
+
+/** What became of such a question. */
+export interface Answered {
+  id: string;
+  answer: "yes" | "no" | "expired";
+  message: string;
+}
+
 /** When and after which revision a change is made. */
 export interface At {
   now: Date;
@@ -91,6 +108,7 @@ export function accept(
   input: {
     id: string;
     owner: string;
+    submitterUid?: number | null;
     spec: JobSpec;
     digest: string;
     intentId: string | null;
@@ -105,6 +123,7 @@ export function accept(
   return {
     id: input.id,
     owner: input.owner,
+    submitter_uid: input.submitterUid ?? null,
     spec: input.spec,
     digest: input.digest,
     intent_id: input.intentId,
@@ -119,6 +138,7 @@ export function accept(
     released: 0,
     start_failures: 0,
     not_before: null,
+    approval_id: null,
     worker: null,
     incarnation: null,
     secret_hash: null,
@@ -138,6 +158,19 @@ export function accept(
     logs: { last_seq: 0, bytes: 0, truncated: false },
     attempts: [],
     transitions: [{ from: null, to: "queued", reason: null, attempt: 0, at, after: 0 }],
+  };
+}
+
+/** The same where policy asks a person before it is queued. */
+export function holdBack(accepted: StoredJob, { approvalId, reason }: Asked): StoredJob {
+  const transitions = accepted.transitions.map((first) => ({ ...first, to: "awaiting_approval" as const }));
+  return {
+    ...accepted,
+    state: "awaiting_approval",
+    approval_id: approvalId,
+    message: reason,
+    queued_at: null,
+    transitions,
   };
 }
 
@@ -210,7 +243,8 @@ export function run(
 export function requestEnd(job: StoredJob, how: "stop" | "kill", graceMs: number | null, at: At): StoredJob | null {
   if (isTerminal(job.state)) return null;
   if (job.state === "queued" || job.state === "blocked" || job.state === "awaiting_approval") {
-    return end(job, how === "stop" ? "stopped" : "killed", "requested", at);
+    const quiet = job.state === "awaiting_approval" ? { ...job, message: null } : job;
+    return end(quiet, how === "stop" ? "stopped" : "killed", "requested", at);
   }
   const before = job.state === "stopping" ? job.stopping : null;
   if (before?.how === "kill" || before?.how === how) return null;
@@ -289,6 +323,24 @@ export function refuse(
   if (job.state !== "starting") return null;
   if (reason !== "start_failed") return end({ ...job, message }, "failed", reason, at);
   return restart(job, message, at);
+}
+
+/** Policy asks a person about the start of this attempt: it waits, and no time of the queue runs. */
+export function awaitApproval(job: StoredJob, { approvalId, reason }: Asked, at: At): StoredJob | null {
+  if (job.state !== "queued") return null;
+  return move({ ...job, approval_id: approvalId, message: reason, queued_at: null }, "awaiting_approval", null, at);
+}
+
+/**
+ * What it waits for was answered, or never will be; or a yes was taken back before it started. A yes only queues it: whether it
+ * may start is decided when it starts. What became of a question that it does not stand on any more changes nothing.
+ */
+export function settle(job: StoredJob, { id, answer, message }: Answered, at: At): StoredJob | null {
+  const waits = job.state === "awaiting_approval";
+  if (job.approval_id !== id || !(waits || (job.state === "queued" && answer === "no"))) return null;
+  if (answer === "yes") return move({ ...job, message: null, queued_at: at.now.toISOString() }, "queued", null, at);
+  if (answer === "no") return end({ ...job, message }, "denied", "policy_denied", at);
+  return end({ ...job, message }, "expired", "approval_expired", at);
 }
 
 /** Policy denies the start of this attempt. */
@@ -390,7 +442,7 @@ export function toPublic(job: StoredJob, revision: number): Job {
     driver: job.driver,
     exit_code: job.exit_code,
     signal: job.signal,
-    approval_id: null,
+    approval_id: job.approval_id,
     policy_version: job.policy_version,
     created_at: job.created_at,
     queued_at: job.queued_at,

@@ -1,8 +1,9 @@
-// The loop that moves what nobody else will: queue timeouts, jobs whose worker is gone, what is kept too long. Every step is
-// one compare-and-set that does nothing when it has been made already, so any number of instances may run it at once and it
-// may stop anywhere.
+// The loop that moves what nobody else will: queue timeouts, jobs whose worker is gone, answers that nobody heard, what is kept
+// too long. Every step is one compare-and-set that does nothing when it has been made already, so any number of instances may
+// run it at once and it may stop anywhere.
 import { type JobState, limits } from "@aether/contracts";
 import type { Logger } from "@aether/telemetry";
+import type { Approvals } from "./approvals.ts";
 import type { Held, JobIndex } from "./index-view.ts";
 import { expire, lose, type StoredJob } from "./job.ts";
 import type { Leases } from "./leases.ts";
@@ -21,6 +22,7 @@ export interface ReconcilerParts {
   index: JobIndex;
   leases: Leases;
   logs: JobLogs;
+  approvals: Pick<Approvals, "look">;
   clock: { now(): Date; random(): number };
   log: Logger;
 }
@@ -55,7 +57,9 @@ async function lookOnce(parts: ReconcilerParts, thorough: boolean): Promise<void
     if (held.incarnation && (await parts.leases.isGone(held.incarnation)))
       await loseAttempt(parts, held, "worker_lost");
   }
-  if (thorough) await forget(parts, now);
+  if (!thorough) return;
+  await parts.approvals.look();
+  await forget(parts, now);
 }
 
 /**

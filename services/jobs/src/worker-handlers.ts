@@ -1,39 +1,51 @@
 // What workers ask of jobs: claim, renew, report, log. The worker's host is its subject's; everything else it says is held
 // against the record: the incarnation, the attempt, the attempt's secret, and the table of transitions.
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
-import { type Bus, type Call, type Entry, handler, request } from "@aether/bus";
+import { type Bus, type Call, type Entry, handler } from "@aether/bus";
 import {
   type AttemptEvent,
   appendLog,
   type Claim,
   checkAttempt,
   claimJobs,
-  createId,
   type DecideReply,
-  decide,
   limits,
   ProblemError,
-  principalOf,
   type Reply,
   renewWorker,
   reportAttempt,
 } from "@aether/contracts";
-import { decisionContext } from "./handlers.ts";
+import { type Agents, principalOfOwner } from "./agents.ts";
+import type { Approvals } from "./approvals.ts";
 import type { Held, JobIndex } from "./index-view.ts";
-import { type At, claim, denyStart, finish, markUnkillable, refuse, run, type StoredJob, timeOut } from "./job.ts";
+import {
+  type At,
+  awaitApproval,
+  claim,
+  denyStart,
+  finish,
+  markUnkillable,
+  refuse,
+  run,
+  type StoredJob,
+  timeOut,
+} from "./job.ts";
 import type { Leases } from "./leases.ts";
 import { isConsistent, type JobLogs } from "./logs.ts";
 import { type Free, pick } from "./placement.ts";
 import { loseAttempt } from "./reconciler.ts";
+import { decideStart } from "./start.ts";
 import type { Store } from "./store.ts";
 import type { Waiters } from "./waiters.ts";
 
 export interface WorkerHandlerParts {
   bus: Bus;
   store: Store;
+  agents: Agents;
   index: JobIndex;
   leases: Leases;
   logs: JobLogs;
+  approvals: Pick<Approvals, "recheck">;
   waiters: Waiters;
   clock: { now(): Date; monotonicMs(): number; random(): number };
   logMaxBytes: number;
@@ -46,7 +58,7 @@ export const queueKey = "queue";
 export const orderKey = (incarnation: string) => `orders:${incarnation}`;
 
 export function workerHandlers(parts: WorkerHandlerParts) {
-  const { bus, store, index, leases, logs, waiters, clock } = parts;
+  const { bus, store, agents, index, leases, logs, waiters, clock } = parts;
   /** Jobs that a claim of this instance is deciding on right now. */
   const deciding = new Set<string>();
   /** By incarnation: when each of its jobs was first missing from its renewals. */
@@ -57,9 +69,14 @@ export function workerHandlers(parts: WorkerHandlerParts) {
   async function claimOne(id: string, worker: string, incarnation: string): Promise<Claim | null> {
     const entry = await store.get(id);
     if (entry?.value.state !== "queued") return null;
-    const decision = await decideStart(entry.value);
-    if (decision.outcome === "deny") {
-      await store.change(id, (job, at) => denyStart(job, decision.reason, at), entry);
+    const { attach } = entry.value.spec;
+    if (attach && !(await agents.get(attach.agent))) {
+      await store.change(id, (job, at) => denyStart(job, `the agent ${attach.agent} was removed`, at), entry);
+      return null;
+    }
+    const decision = await decideStart(parts, entry.value, "consume");
+    if (decision.outcome !== "allow") {
+      await keepFromStarting(entry, decision);
       return null;
     }
     const secret = randomBytes(16).toString("hex");
@@ -84,24 +101,19 @@ export function workerHandlers(parts: WorkerHandlerParts) {
     };
   }
 
-  async function decideStart(job: StoredJob): Promise<DecideReply> {
-    const { reply } = await request(
-      bus,
-      decide,
-      {
-        principal: principalOf(job.owner),
-        action: "start_job",
-        resource: { type: "Job", id: job.id, owner: job.owner, labels: job.spec.labels },
-        context: { ...decisionContext(job.spec), attempt: job.attempt + 1 },
-        record: "before",
-        request_id: createId("req"),
-        intent_id: job.intent_id,
-        job_id: job.id,
-        digest: job.digest,
-      },
-      { envelope: { request_id: createId("req"), ...(job.traceparent && { traceparent: job.traceparent }) } },
-    );
-    return reply;
+  /**
+   * Policy does not let it start now: it is denied, or waits until a person has said yes. Where a person has taken a yes back,
+   * nobody is asked a second time.
+   */
+  async function keepFromStarting(
+    entry: Entry<StoredJob>,
+    { outcome, approval_id, reason }: DecideReply,
+  ): Promise<void> {
+    const waits = outcome === "ask" && approval_id !== null ? { approvalId: approval_id, reason } : null;
+    const now = waits ? await parts.approvals.recheck(entry) : entry;
+    const apply = (job: StoredJob, at: At) => (waits ? awaitApproval(job, waits, at) : denyStart(job, reason, at));
+    const changed = await store.change(entry.value.id, apply, now);
+    if (changed && waits) await parts.approvals.recheck(changed);
   }
 
   async function claimSome(
@@ -207,7 +219,8 @@ export function workerHandlers(parts: WorkerHandlerParts) {
         if (!isKnown || job.attempt !== attempt || job.worker !== host)
           throw new ProblemError("conflict", { detail: "this attempt is not yours any more" });
         const { owner, intent_id, secrets } = job;
-        return { owner, intent_id, inputs: job.inputs.map(({ artifact }) => artifact), secrets };
+        const principal = await principalOfOwner(agents, owner);
+        return { owner, principal, intent_id, inputs: job.inputs.map(({ artifact }) => artifact), secrets };
       },
     }),
     handler(appendLog, {

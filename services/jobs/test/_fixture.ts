@@ -26,14 +26,20 @@ export const allow: DecideReply = {
   reason: "test",
   policies: ["test"],
   policy_version: "v1",
+  approval_id: null,
   visible: true,
   scope: "own",
 };
 
+/** Whether it is the start itself that is decided, and not whether it would be allowed. */
+export function isStart({ action, ask }: DecideRequest): boolean {
+  return action === "start_job" && ask?.mode === "consume";
+}
+
 export interface Fixture extends AsyncDisposable {
   nats: TestNats;
   gateway: Bus;
-  policy: { answer(request: DecideRequest): DecideReply; asked: DecideRequest[] };
+  policy: { bus: Bus; answer(request: DecideRequest): DecideReply | Promise<DecideReply>; asked: DecideRequest[] };
   startJobs(): Promise<AsyncDisposable>;
   call<In extends z.ZodType, Out extends z.ZodType>(
     operation: Operation<In, Out>,
@@ -49,7 +55,7 @@ export async function startFixture(environment: Record<string, string> = {}): Pr
   const folder = stack.use(tempDir());
   const gateway = stack.use(await nats.connect("gateway"));
   const policyBus = stack.use(await nats.connect("policy"));
-  const policy: Fixture["policy"] = { answer: () => allow, asked: [] };
+  const policy: Fixture["policy"] = { bus: policyBus, answer: () => allow, asked: [] };
   stack.use(
     await serve(policyBus, {
       service: "policy",

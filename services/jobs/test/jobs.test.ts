@@ -14,7 +14,7 @@ import {
 } from "@aether/contracts";
 import { requireBackend, waitFor } from "@aether/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { allow, type CountingWorker, ended, type Fixture, running, startFixture } from "./_fixture.ts";
+import { allow, type CountingWorker, ended, type Fixture, isStart, running, startFixture } from "./_fixture.ts";
 
 const missing = requireBackend("nats");
 const spec = { command: ["true"], resources: { cpus: 1, memory: "64MiB" } };
@@ -91,7 +91,7 @@ describe.skipIf(missing)(`jobs${missing ? `: ${missing}` : ""}`, () => {
   it("the start of each attempt is a decision of its own, bound to the spec", async () => {
     const job = await submit();
     const claimed = await claim(job.id);
-    const asked = fixture.policy.asked.filter((request) => request.action === "start_job" && request.job_id === job.id);
+    const asked = fixture.policy.asked.filter((request) => isStart(request) && request.job_id === job.id);
     expect(asked).toHaveLength(1);
     expect(asked[0]).toMatchObject({
       principal: { type: "User", id: "1000" },
@@ -105,12 +105,12 @@ describe.skipIf(missing)(`jobs${missing ? `: ${missing}` : ""}`, () => {
 
   it("a start that policy denies ends the job denied; without an answer it stays queued", async () => {
     fixture.policy.answer = (request) =>
-      request.action === "start_job" ? { ...allow, outcome: "deny", reason: "not today" } : allow;
+      isStart(request) ? { ...allow, outcome: "deny", reason: "not today" } : allow;
     const denied = await submit();
     expect(await worker.claim({ waitMs: 300 })).toEqual([]);
     expect(await get(denied.id)).toMatchObject({ state: "denied", reason: "policy_denied", message: "not today" });
     fixture.policy.answer = (request) => {
-      if (request.action === "start_job") throw new ProblemError("audit-unavailable");
+      if (isStart(request)) throw new ProblemError("audit-unavailable");
       return allow;
     };
     const waiting = await submit();

@@ -70,5 +70,6 @@ async function readArtifact(bus: Bus, id: string, asker: Asker, known: string | 
 function toBorrower(principal: Principal): Request<typeof lendArtifact>["borrower"] | null {
   const { type } = principal;
   if (type !== "User" && type !== "Agent") return null;
-  return { ...principal, type, roles: principal.roles.length > 0 ? ["member"] : [] };
+  const role = type === "Agent" ? "agent" : "member";
+  return { ...principal, type, roles: principal.roles.length > 0 ? [role] : [] };
 }

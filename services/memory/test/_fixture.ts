@@ -19,6 +19,7 @@ export const allow: DecideReply = {
   reason: "test",
   policies: ["test"],
   policy_version: "v1",
+  approval_id: null,
   visible: true,
   scope: "own",
 };

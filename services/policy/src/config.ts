@@ -1,9 +1,13 @@
 // The configuration of the policy service, read from the environment.
+import { RolesConfig } from "@aether/service";
 import { z } from "zod";
 
 const MIB = 1024 * 1024;
 
 export const PolicyConfig = z.object({
+  AETHER_OPERATORS: RolesConfig.shape.AETHER_OPERATORS.describe(
+    "Operators, who answer for everybody; root where absent",
+  ),
   AETHER_NATS_URL: z.string().describe("URL of nats-server"),
   AETHER_POLICY_SEED_FILE: z.string().describe("File with the nkey seed of user `policy`"),
   AETHER_POLICY_AUDIT_SEED_FILE: z.string().describe("File with the nkey seed of user `policy-audit`"),

@@ -1,5 +1,5 @@
-// One decision: the judgement of the policies, then its record. An allowed act is answered only when its record is stored and
-// synced; what cannot be recorded is refused, whatever the policies say.
+// One decision: the judgement of the policies, what people have said where they are to be asked, then its record. An allowed act is
+// answered only when its record is stored and synced; what cannot be recorded is refused, whatever the policies say.
 import {
   type Action,
   actions,
@@ -8,22 +8,25 @@ import {
   operations,
   ProblemError,
   principalName,
+  principalOf,
   type ResourceType,
   reservedActions,
   services,
 } from "@aether/contracts";
+import type { Asking, Outcome } from "./asking.ts";
 import type { AuditLog } from "./audit-log.ts";
 import type { Engine, Question, Verdict } from "./engine.ts";
 import { type Tally, toDecision } from "./tally.ts";
+
+type Ahead = NonNullable<DecideRequest["ahead"]>;
 
 export interface Decider {
   /** Decides and records; `via` is the bus caller that asks. */
   decide(request: DecideRequest, via: string): Promise<DecideReply>;
   /** What the answer would be; nothing is recorded. */
-  judge(question: Question): Verdict & { outcome: DecideReply["outcome"]; policyVersion: string };
+  judge(question: Question): Verdict & { policyVersion: string };
 }
 
-const noneYet = "a person would have to approve it, and nobody can be asked yet";
 /** What shows many things: the action and the type by which reading one of them is judged. */
 const lists: Partial<Record<Action, { action: Action; type: ResourceType }>> = {
   list_jobs: { action: "read_job", type: "Job" },
@@ -31,13 +34,18 @@ const lists: Partial<Record<Action, { action: Action; type: ResourceType }>> = {
   memory_list: { action: "memory_read", type: "MemoryEntry" },
   memory_search: { action: "memory_read", type: "MemoryEntry" },
   read_events: { action: "read_events", type: "Events" },
+  list_agents: { action: "read_agent", type: "AgentRecord" },
+  list_approvals: { action: "read_approval", type: "Approval" },
 };
 /** Nobody's: what a principal may read of this, they may read of everybody. */
 const somebodyElse = "somebody:else";
 
-/** Actions that each service may ask about: those of its own operations, and what it does for the owner of a job. */
+/**
+ * Actions that each service may ask about: those of its own operations, and for jobs what it does for the owner of one: its
+ * start, the reading of its inputs, the use of its secrets and of the agent that it runs as.
+ */
 const askable: Readonly<Record<string, ReadonlySet<Action>>> = {
-  jobs: new Set([...actionsOf(services.jobs), "start_job", "read_artifact", "use_secret"]),
+  jobs: new Set([...actionsOf(services.jobs), "start_job", "read_artifact", "run_agent", "use_secret"]),
   artifacts: new Set(actionsOf(services.artifacts)),
   policy: new Set(actionsOf(services.policy)),
   memory: new Set(actionsOf(services.memory)),
@@ -49,9 +57,14 @@ const reads: Partial<Record<ResourceType, Action>> = {
   Job: "read_job",
   Artifact: "read_artifact",
   MemoryEntry: "memory_read",
+  AgentRecord: "read_agent",
+  Approval: "read_approval",
+  Grant: "read_approval",
 };
 /** Actions that make what they are about: there is nothing yet to be hidden. */
-const makers: ReadonlySet<Action> = new Set(["submit_job", "put_artifact", "memory_write"]);
+const makers: ReadonlySet<Action> = new Set(["submit_job", "put_artifact", "memory_write", "add_agent"]);
+/** Actions that are asked about before they are due, by who only queues them. */
+const foreseen: ReadonlySet<Action> = new Set(["start_job"]);
 /** Actions of status reads only, which may be counted instead of written one by one. */
 const countable = new Set(
   actions.filter((action) => {
@@ -62,15 +75,20 @@ const countable = new Set(
 
 export function createDecider(parts: {
   engine: Engine;
+  asking: Asking;
   tally: Pick<Tally, "countRead" | "recordDenial">;
   log: Pick<AuditLog, "append">;
 }): Decider {
-  const { engine, tally, log } = parts;
+  const { engine, asking, tally, log } = parts;
   const judge: Decider["judge"] = (question) => {
     const verdict = lists[question.action] ? judgeList(engine, question) : engine.judge(question);
-    const policyVersion = engine.version;
-    if (verdict.outcome !== "ask") return { ...verdict, outcome: verdict.outcome, policyVersion };
-    return { ...verdict, outcome: "deny", reason: `${verdict.reason}: ${noneYet}`, policyVersion };
+    return { ...verdict, policyVersion: engine.version };
+  };
+  /** What it comes to; about what he may not see nobody asks a person. */
+  const settle = async (request: DecideRequest, verdict: Verdict): Promise<Outcome> => {
+    const { outcome, reason, policies } = verdict;
+    if (outcome === "ask" && isVisible(engine, request)) return asking.resolve(request, verdict);
+    return { outcome: outcome === "ask" ? "deny" : outcome, reason, policies, approval: null, grant: null };
   };
   return {
     judge,
@@ -78,14 +96,26 @@ export function createDecider(parts: {
       if (!askable[via]?.has(request.action)) {
         throw new ProblemError("invalid-request", { detail: `${via} may not ask about ${request.action}` });
       }
-      const { outcome, reason, policies, policyVersion } = judge(request);
-      const decided = { request, via, decision: { outcome, reason, policies, policy_version: policyVersion } };
+      const looksAhead = request.ask?.mode === "ask";
+      if (looksAhead && !foreseen.has(request.action)) {
+        throw new ProblemError("invalid-request", { detail: `${request.action} is decided when it is done` });
+      }
+      const { ahead } = request;
+      if (ahead && !foreseen.has(ahead.action)) {
+        throw new ProblemError("invalid-request", { detail: `${ahead.action} is not foreseen` });
+      }
+      const { policyVersion, ...verdict } = judge(request);
+      const settled = await settle(request, verdict);
+      const { outcome, reason, policies, approval } = settled;
+      const decided = { request, via, decision: { ...settled, policy_version: policyVersion } };
       const answer = (decisionId: string | null): DecideReply => ({
-        ...{ outcome, decision_id: decisionId, reason, policies, policy_version: policyVersion },
+        ...{ outcome, decision_id: decisionId, reason, policies, policy_version: policyVersion, approval_id: approval },
         visible: outcome === "allow" || isVisible(engine, request),
+        ...(ahead && outcome === "allow" && { ahead: isAllowedLater(engine, request, ahead) }),
         scope: mayReadAll(engine, request) ? "all" : "own",
       });
-      if (outcome === "deny") return answer(await tally.recordDenial(decided));
+      if (outcome !== "allow") return answer(await tally.recordDenial(decided));
+      if (looksAhead) return answer(null); // nothing has been done that a record would be of
       if (request.record === "summary" && countable.has(request.action)) {
         await tally.countRead(decided);
         return answer(null);
@@ -107,6 +137,12 @@ function judgeList(engine: Engine, question: Question): Verdict {
 
 function mayReadAll(engine: Engine, question: Question): boolean {
   return judgeRead(engine, question, somebodyElse)?.outcome === "allow";
+}
+
+/** Whether policies allow what is to come as it is, in the name of the owner and with the rights that he has while he is away. */
+function isAllowedLater(engine: Engine, { principal, resource }: DecideRequest, { labels, ...act }: Ahead): boolean {
+  const later = { ...principal, ...principalOf(principalName(principal)) };
+  return engine.judge({ principal: later, resource: { ...resource, labels }, ...act }).outcome === "allow";
 }
 
 /** Whether a caller who may not do this may know that the thing is there. */

@@ -6,7 +6,8 @@ import { type PolicyFiles, readPolicyFiles } from "./policy-files.ts";
 const member: Principal = { type: "User", id: "1000", roles: ["member"] };
 const operator: Principal = { type: "User", id: "0", roles: ["operator"] };
 const nobody: Principal = { type: "User", id: "65534", roles: [] };
-const agent: Principal = { type: "Agent", id: "aurora", roles: [] };
+const agent: Principal = { type: "Agent", id: "aurora", roles: ["agent"], owner: "user:1000" };
+const rightless: Principal = { type: "Agent", id: "aurora", roles: [] };
 const worker: Principal = { type: "Worker", id: "host-a", roles: [] };
 const memory: Principal = { type: "Service", id: "memory", roles: [] };
 const week = 7 * 24 * 60 * 60 * 1000;
@@ -24,9 +25,13 @@ function about(action: Action, owner: string | null, context: DecisionContext = 
 function typeOf(action: Action): Question["resource"]["type"] {
   if (action.endsWith("_audit")) return "Audit";
   if (action === "check_policy") return "Policy";
+  if (action === "list_approvals" || action === "set_human_secret") return "Approvals";
+  if (action.endsWith("_approval")) return "Approval";
   if (action === "list_jobs") return "Jobs";
   if (action === "read_metrics") return "Metrics";
   if (action === "emit_event" || action === "read_events") return "Events";
+  if (action === "list_agents") return "Agents";
+  if (action.endsWith("_agent")) return "AgentRecord";
   if (action.endsWith("_secret")) return "Secret";
   if (action === "list_secrets") return "Secrets";
   if (action.endsWith("_artifacts")) return "Artifacts";
@@ -35,7 +40,15 @@ function typeOf(action: Action): Question["resource"]["type"] {
   return action.startsWith("memory_") ? "MemoryEntry" : "Job";
 }
 
-const table: [string, Principal, Omit<Question, "principal">, "allow" | "deny", string][] = [
+const aurora = "agent:aurora";
+const small = { network: "none", cpus_milli: 2000, memory_bytes: 2 ** 31, timeout_ms: 3_600_000 };
+const large = { ...small, cpus_milli: 2001 };
+
+function approval(requester: string, owner: string, action: Action): Omit<Question, "principal"> {
+  return { action, resource: { type: "Approval", owner, labels: { requester } }, context: {} };
+}
+
+const table: [string, Principal, Omit<Question, "principal">, "allow" | "ask" | "deny", string][] = [
   ["a member submits", member, about("submit_job", own, { timeout_ms: 1000 }), "allow", "own-jobs"],
   ["a member submits for another", member, about("submit_job", other), "deny", ""],
   ["a member's job starts", member, about("start_job", own, { timeout_ms: week, attempt: 1 }), "allow", "own-jobs"],
@@ -141,6 +154,28 @@ const table: [string, Principal, Omit<Question, "principal">, "allow" | "deny", 
   ["an operator emits an event for another", operator, about("emit_event", other), "deny", ""],
   ["who has no role emits an event", nobody, about("emit_event", "user:65534"), "deny", ""],
   ["who has no role reads events", nobody, about("read_events", "user:65534"), "deny", ""],
+  ["a member makes an agent", member, about("add_agent", own), "allow", "own-agents"],
+  ["a member makes an agent for another", member, about("add_agent", other), "deny", ""],
+  ["a member reads an agent of theirs", member, about("read_agent", own), "allow", "own-agents"],
+  ["a member reads another's agent", member, about("read_agent", other), "deny", ""],
+  ["a member runs an agent of theirs", member, about("run_agent", own), "allow", "own-agents"],
+  ["a member runs another's agent", member, about("run_agent", other), "deny", ""],
+  ["a member removes an agent of theirs", member, about("remove_agent", own), "allow", "own-agents"],
+  ["a member removes another's agent", member, about("remove_agent", other), "deny", ""],
+  ["a member lists agents", member, about("list_agents", own), "allow", "list-agents"],
+  ["an operator makes an agent for another", operator, about("add_agent", other), "allow", "operators-agents"],
+  ["an operator reads another's agent", operator, about("read_agent", other), "allow", "operators-agents"],
+  ["an operator runs another's agent", operator, about("run_agent", other), "allow", "operators-agents"],
+  ["an operator removes another's agent", operator, about("remove_agent", other), "allow", "operators-agents"],
+  ["who has no role makes an agent", nobody, about("add_agent", "user:65534"), "deny", ""],
+  ["who has no role runs what is theirs", nobody, about("run_agent", "user:65534"), "deny", ""],
+  ["who has no role lists agents", nobody, about("list_agents", "user:65534"), "deny", ""],
+  ["an agent makes an agent", agent, about("add_agent", aurora), "deny", ""],
+  ["an agent reads itself as its owner's thing", agent, about("read_agent", own), "deny", ""],
+  ["an agent runs itself", agent, about("run_agent", own), "deny", ""],
+  ["an agent removes itself", agent, about("remove_agent", own), "deny", ""],
+  ["an agent lists agents", agent, about("list_agents", aurora), "deny", ""],
+  ["a service runs an agent", memory, about("run_agent", own), "deny", ""],
   ["a member sets a secret", member, about("put_secret", own), "allow", "own-secrets"],
   ["a member sets another's secret", member, about("put_secret", other), "deny", ""],
   ["a member's job uses their secret", member, about("use_secret", own), "allow", "own-secrets"],
@@ -150,7 +185,22 @@ const table: [string, Principal, Omit<Question, "principal">, "allow" | "deny", 
   ["a member lists secrets", member, about("list_secrets", own), "allow", "list-secrets"],
   ["an operator's job uses another's secret", operator, about("use_secret", other), "deny", ""],
   ["an operator deletes another's secret", operator, about("delete_secret", other), "deny", ""],
-  ["an agent's job uses a member's secret", agent, about("use_secret", own), "deny", ""],
+  ["an agent's job uses its person's secret", agent, about("use_secret", own), "allow", "agents-use-secrets"],
+  ["an agent's job uses another's secret", agent, about("use_secret", other), "deny", ""],
+  [
+    "an agent that works for nobody uses a secret",
+    { ...agent, owner: undefined },
+    about("use_secret", own),
+    "deny",
+    "",
+  ],
+  [
+    "an agent's small job with secrets starts",
+    agent,
+    about("start_job", aurora, { ...small, secrets: ["user:1000/db"] }),
+    "ask",
+    "agents-ask-for-secrets",
+  ],
   ["an agent sets a secret", agent, about("put_secret", "agent:aurora"), "deny", ""],
   ["a worker uses a secret", worker, about("use_secret", own), "deny", ""],
   ["memory's job uses a member's secret", memory, about("use_secret", own), "deny", ""],
@@ -158,7 +208,108 @@ const table: [string, Principal, Omit<Question, "principal">, "allow" | "deny", 
   ["who has no role lists secrets", nobody, about("list_secrets", "user:65534"), "deny", ""],
   ["who has no role submits", nobody, about("submit_job", "user:65534"), "deny", ""],
   ["who has no role reads what is theirs", nobody, about("read_job", "user:65534"), "deny", ""],
-  ["an agent without a role", agent, about("submit_job", "agent:aurora"), "deny", ""],
+  ["an agent without a role", rightless, about("submit_job", aurora), "deny", ""],
+  ["an agent submits", agent, about("submit_job", aurora, large), "allow", "agents-jobs"],
+  ["an agent submits for its person", agent, about("submit_job", own, small), "deny", ""],
+  ["an agent's small job starts", agent, about("start_job", aurora, small), "allow", "agents-run-small"],
+  ["an agent's large job", agent, about("start_job", aurora, large), "ask", "agents-ask-for-more"],
+  [
+    "an agent's long job",
+    agent,
+    about("start_job", aurora, { ...small, timeout_ms: 3_600_001 }),
+    "ask",
+    "agents-ask-for-more",
+  ],
+  [
+    "an agent's job with network",
+    agent,
+    about("start_job", aurora, { ...small, network: "allowlist" }),
+    "ask",
+    "agents-ask-for-more",
+  ],
+  ["an agent's job that does not say how large", agent, about("start_job", aurora), "ask", "agents-ask-for-more"],
+  [
+    "an agent's job over a week",
+    agent,
+    about("start_job", aurora, { ...small, timeout_ms: week + 1 }),
+    "deny",
+    "limit-timeout",
+  ],
+  ["an agent kills its job", agent, about("kill_job", aurora), "allow", "agents-jobs"],
+  ["an agent kills its person's job", agent, about("kill_job", own), "deny", ""],
+  ["an agent deletes its artifact", agent, about("delete_artifact", aurora), "allow", "agents-artifacts"],
+  ["an agent reads its person's artifact", agent, about("read_artifact", own), "deny", ""],
+  ["an agent forgets its memory", agent, about("memory_delete", aurora), "allow", "agents-memory"],
+  ["an agent emits an event", agent, about("emit_event", aurora), "allow", "agents-events"],
+  ["an agent reads the audit log", agent, about("read_audit", aurora), "deny", "audit-for-operators"],
+  ["an agent sees what it asked", agent, approval("agent:aurora", own, "read_approval"), "allow", "see-own-approvals"],
+  ["an agent sees what another asked", agent, approval("agent:other", own, "read_approval"), "deny", ""],
+  [
+    "an agent withdraws what it asked",
+    agent,
+    approval("agent:aurora", own, "revoke_approval"),
+    "allow",
+    "see-own-approvals",
+  ],
+  ["an agent answers", agent, approval("agent:aurora", own, "answer_approval"), "deny", "people-answer"],
+  [
+    "an agent answers what is its own",
+    agent,
+    approval("agent:aurora", aurora, "answer_approval"),
+    "deny",
+    "people-answer",
+  ],
+  ["an agent lists approvals", agent, about("list_approvals", aurora), "allow", "list-approvals"],
+  ["an agent sets a secret", agent, about("set_human_secret", aurora, { clears: false }), "deny", ""],
+  ["a person answers for their agent", member, approval("agent:aurora", own, "answer_approval"), "allow", "answer-own"],
+  ["a person answers for another's agent", member, approval("agent:other", other, "answer_approval"), "deny", ""],
+  ["a person sees what another asked", member, approval(other, other, "read_approval"), "deny", ""],
+  [
+    "an operator answers for another's agent",
+    operator,
+    approval("agent:other", other, "answer_approval"),
+    "allow",
+    "operators-answer",
+  ],
+  ["an operator takes back", operator, approval("agent:other", other, "revoke_approval"), "allow", "operators-answer"],
+  ["an operator lists approvals", operator, about("list_approvals", "user:0"), "allow", "operators-read"],
+  [
+    "who has no role answers what they asked",
+    nobody,
+    approval("user:65534", "user:65534", "answer_approval"),
+    "deny",
+    "",
+  ],
+  [
+    "a service answers",
+    { ...memory, roles: ["operator"] },
+    approval("agent:aurora", own, "answer_approval"),
+    "deny",
+    "people-answer",
+  ],
+  [
+    "a worker answers",
+    { ...worker, roles: ["operator"] },
+    approval("agent:aurora", own, "answer_approval"),
+    "deny",
+    "people-answer",
+  ],
+  ["a member sets their secret", member, about("set_human_secret", own, { clears: false }), "allow", "own-secret"],
+  ["a member clears another's secret", member, about("set_human_secret", own, { clears: true, of: other }), "deny", ""],
+  [
+    "an operator clears another's secret",
+    operator,
+    about("set_human_secret", "user:0", { clears: true, of: other }),
+    "allow",
+    "operators-clear-secrets",
+  ],
+  [
+    "an operator sets another's secret",
+    operator,
+    about("set_human_secret", "user:0", { clears: false, of: other }),
+    "deny",
+    "",
+  ],
   ["a worker", worker, about("read_job", "worker:host-a"), "deny", ""],
 ];
 
@@ -214,6 +365,7 @@ describe("a set of policies", () => {
       '@id("x") @reason("r") permit (principal, action, resource == Aether::Job::"job_1");',
       /single/,
     ],
+    ["a timeout that is none", permitAll("x").replace("permit", '@timeout("soon") permit'), /@timeout/],
     ["a template", '@id("x") @reason("r") permit (principal == ?principal, action, resource);', /templates/],
     ["no Cedar", "allow everything please", /own\.cedar/],
   ])("with %s is refused and the old one answers", (_, text, message) => {
@@ -253,8 +405,42 @@ describe("a set of policies", () => {
     const engine = openEngine(withText(text));
     const submit = (timeoutMs: number) =>
       engine.judge({ principal: nobody, ...about("submit_job", own, { timeout_ms: timeoutMs }) });
-    expect(submit(1000)).toEqual({ outcome: "ask", reason: "needs a yes", policies: ["with-yes"] });
+    expect(submit(1000)).toMatchObject({ outcome: "ask", reason: "needs a yes", policies: ["with-yes"] });
     expect(submit(week + 1).outcome).toBe("deny");
+  });
+
+  it("offers the answers that policies accept, and asks with their words", () => {
+    const text = `
+      @id("may") @reason("a person must agree") @ask("May it?") @timeout("10m")
+      permit (principal, action == Aether::Action::"submit_job", resource) when { context has approval };
+      @id("high") @reason("high priority is asked each time") @ask("High priority: may it?") @timeout("5m")
+      forbid (principal, action == Aether::Action::"submit_job", resource) when { context has priority && context.priority > 10 }
+      unless { context has approval && context.approval.scope == "once" };
+      @id("not-eve") @reason("eve answers nothing")
+      forbid (principal, action == Aether::Action::"submit_job", resource) when { context has approval && context.approval.by == "user:9" };`;
+    const engine = openEngine(withText(text));
+    const submit = (priority: number, approval?: Question["approval"]) =>
+      engine.judge({ principal: nobody, ...about("submit_job", own, { priority }), ...(approval && { approval }) });
+    expect(submit(1).prompt).toEqual({
+      ...{ scopes: ["once", "session", "always"], ask: "May it?", timeoutMs: 600_000 },
+      why: [{ policy: "may", reason: "a person must agree" }],
+    });
+    expect(submit(11)).toMatchObject({ outcome: "ask", policies: ["high", "may"] });
+    expect(submit(11).prompt).toMatchObject({ scopes: ["once"], ask: "High priority: may it?", timeoutMs: 300_000 });
+    expect(submit(11, { by: "user:0", scope: "once" }).outcome).toBe("allow");
+    expect(submit(11, { by: "user:0", scope: "always" }).outcome).toBe("deny");
+    expect(submit(1, { by: "user:9", scope: "once" })).toMatchObject({ outcome: "deny", policies: ["not-eve"] });
+  });
+
+  it("denies when a policy cannot be evaluated with the yes in it", () => {
+    const overflow = "context has approval && context has priority && context.priority * 9223372036854775807 < 0";
+    const text = `@id("may") @reason("r") permit (principal, action == Aether::Action::"submit_job", resource) when { context has approval };
+      @id("broken") @reason("r") forbid (principal, action == Aether::Action::"submit_job", resource) when { ${overflow} };`;
+    const verdict = openEngine(withText(text)).judge({
+      principal: nobody,
+      ...about("submit_job", own, { priority: 2 }),
+    });
+    expect(verdict).toMatchObject({ outcome: "deny", policies: [] });
   });
 
   it("sees labels", () => {

@@ -2,17 +2,30 @@
 // old one answering. Deny by default, forbid wins, and an evaluation error is a denial: Cedar itself would skip a forbid that
 // fails. Judgements are kept (they depend on the question alone); nothing else is.
 //
-// "Ask" is a second pass: what is denied as it is, but would be allowed with a person's yes in the context.
+// "Ask" is a second pass: what is denied as it is, but would be allowed with a person's yes in the context. It is made once for each
+// way to say yes, so the policies themselves say which answers may be offered. @ask and @timeout are words for the prompt, and
+// mean nothing to a judgement.
 import type { Action, DecisionContext, Principal, Resource } from "@aether/contracts";
-import { principalName, resourceTypes } from "@aether/contracts";
+import { limits, parseDurationMs, principalName, resourceTypes } from "@aether/contracts";
 import * as cedar from "@cedar-policy/cedar-wasm/nodejs";
 import type { PolicyFiles } from "./policy-files.ts";
 
 export interface Question {
-  principal: Pick<Principal, "type" | "id" | "roles">;
+  principal: Pick<Principal, "type" | "id" | "roles" | "owner">;
   action: Action;
   resource: Pick<Resource, "type" | "owner" | "labels">;
   context: DecisionContext;
+  /** A person's yes: by whom, and for how long it holds. */
+  approval?: Yes;
+}
+
+/** How far a yes reaches: this act, this intent, whatever is like it. */
+export const scopes = ["once", "session", "always"] as const;
+export type Scope = (typeof scopes)[number];
+
+export interface Yes {
+  by: string;
+  scope: Scope;
 }
 
 export interface Verdict {
@@ -20,6 +33,18 @@ export interface Verdict {
   reason: string;
   /** Ids of the deciding policies. */
   policies: string[];
+  /** Of `ask`: what a person would be asked. */
+  prompt?: Prompt;
+}
+
+export interface Prompt {
+  /** The ways to say yes that the policies accept. */
+  scopes: Scope[];
+  /** The question, in a sentence. */
+  ask: string;
+  /** How long the question may wait. */
+  timeoutMs: number;
+  why: { policy: string; reason: string }[];
 }
 
 export interface Engine {
@@ -34,15 +59,21 @@ interface LoadedSet {
   /** Name of the parsed set and schema inside Cedar. */
   slot: string;
   version: string;
-  reasons: ReadonlyMap<string, string>;
+  notes: ReadonlyMap<string, Notes>;
+}
+
+/** What a policy says of itself in annotations. */
+interface Notes {
+  id: string;
+  reason: string;
+  ask: string | null;
+  timeoutMs: number | null;
 }
 
 /** Types whose labels policies may look at. */
-const tagged: ReadonlySet<string> = new Set(["Job", "Artifact", "MemoryEntry", "Secret"]);
+const tagged: ReadonlySet<string> = new Set(["Job", "Artifact", "MemoryEntry", "Approval", "Grant", "Secret"]);
 const singleResource = new RegExp(`"type":"Aether::(${resourceTypes.join("|")})"`);
 const keptJudgements = 10_000;
-/** What a person's yes looks like before anybody was asked. */
-const hypotheticalApproval = { by: "", scope: "once" };
 let slots = 0;
 
 /** Opens an engine on a first set of policies. */
@@ -72,33 +103,36 @@ export function openEngine(files: PolicyFiles): Engine {
   };
 }
 
-function keyOf({ principal, action, resource, context }: Question): string {
+function keyOf({ principal, action, resource, context, approval }: Question): string {
   const sorted = (record: object) => Object.entries(record).sort(([a], [b]) => (a < b ? -1 : 1));
-  const { type, id, roles } = principal;
+  const { type, id, roles, owner = null } = principal;
   return JSON.stringify([
     type,
     id,
     roles,
+    owner,
     action,
     resource.type,
     resource.owner,
     sorted(resource.labels),
     sorted(context),
+    approval && [approval.by, approval.scope],
   ]);
 }
 
 function loadSet(slot: string, files: PolicyFiles): { set: LoadedSet; warnings: string[] } {
   const policies: Record<string, string> = {};
-  const reasons = new Map<string, string>();
+  const notes = new Map<string, Notes>();
   for (const [path, text] of files.texts) {
     const parts = cedar.policySetTextToParts(text);
     if (parts.type === "failure") throw new Error(`${path}: ${messages(parts.errors)}`);
     if (parts.policy_templates.length > 0) throw new Error(`${path}: templates are not used`);
     for (const policy of parts.policies) {
-      const { id, reason } = describe(path, policy);
+      const described = describe(path, policy);
+      const { id } = described;
       if (id in policies) throw new Error(`${path}: there are two policies with @id("${id}")`);
       policies[id] = policy;
-      reasons.set(id, reason);
+      notes.set(id, described);
     }
   }
   const warnings = validate(files.schema, policies);
@@ -108,20 +142,24 @@ function loadSet(slot: string, files: PolicyFiles): { set: LoadedSet; warnings: 
   ]) {
     if (answer.type === "failure") throw new Error(messages(answer.errors));
   }
-  return { set: { slot, version: files.version, reasons }, warnings };
+  return { set: { slot, version: files.version, notes }, warnings };
 }
 
-function describe(path: string, policy: string): { id: string; reason: string } {
+function describe(path: string, policy: string): Notes {
   const parsed = cedar.policyToJson(policy);
   if (parsed.type === "failure") throw new Error(`${path}: ${messages(parsed.errors)}`);
-  const { id, reason } = parsed.json.annotations ?? {};
+  const { id, reason, ask = null, timeout = null } = parsed.json.annotations ?? {};
   if (!id || !/^[a-z0-9][a-z0-9_.-]{0,63}$/.test(id))
     throw new Error(`${path}: every policy needs an @id("lower-case-name")`);
   if (!reason) throw new Error(`${path}: policy ${id} needs a @reason("…")`);
   if (singleResource.test(JSON.stringify(parsed.json))) {
     throw new Error(`${path}: policy ${id} names a single resource; policies speak of owner, labels and context`);
   }
-  return { id, reason };
+  const timeoutMs = timeout === null ? null : parseDurationMs(timeout);
+  if (timeout !== null && (timeoutMs === null || timeoutMs < 1000 || timeoutMs > limits.approvalTimeoutMs)) {
+    throw new Error(`${path}: policy ${id} has a @timeout that is no duration between 1s and 1d`);
+  }
+  return { id, reason, ask, timeoutMs };
 }
 
 function validate(schema: string, policies: Record<string, string>): string[] {
@@ -139,37 +177,72 @@ const named = ({ policyId, error }: cedar.ValidationError) => `policy ${policyId
 const messages = (errors: readonly cedar.DetailedError[]) => errors.map(({ message }) => message).join("; ");
 
 function judge(set: LoadedSet, question: Question): Verdict {
-  const reasonOf = (ids: readonly string[]) => ids.map((id) => set.reasons.get(id) ?? id).join("; ");
-  const asIs = authorize(set, question, question.context);
-  if ("error" in asIs) return { outcome: "deny", reason: `policy cannot judge this: ${asIs.error}`, policies: [] };
-  if (asIs.allowed) return { outcome: "allow", reason: reasonOf(asIs.policies), policies: asIs.policies };
-  const approved = authorize(set, question, { ...question.context, approval: hypotheticalApproval });
-  if ("allowed" in approved && approved.allowed) {
-    return { outcome: "ask", reason: reasonOf(approved.policies), policies: approved.policies };
+  const asIs = authorize(set, question, question.approval);
+  if ("error" in asIs) return unjudged(asIs.error);
+  if (asIs.allowed || question.approval) return settled(set, question, asIs);
+  const accepted: Scope[] = [];
+  let permitting: string[] = [];
+  for (const scope of scopes) {
+    const approved = authorize(set, question, { by: "", scope });
+    if ("error" in approved) return unjudged(approved.error);
+    if (!approved.allowed) continue;
+    accepted.push(scope);
+    if (permitting.length === 0) permitting = approved.policies;
   }
-  const reason = asIs.policies.length > 0 ? reasonOf(asIs.policies) : `no policy permits ${question.action}`;
-  return { outcome: "deny", reason, policies: asIs.policies };
+  if (accepted.length === 0) return settled(set, question, asIs);
+  const policies = [...new Set([...asIs.policies, ...permitting])];
+  return { outcome: "ask", reason: reasonOf(set, policies), policies, prompt: toPrompt(set, policies, accepted) };
+}
+
+function unjudged(error: string): Verdict {
+  return { outcome: "deny", reason: `policy cannot judge this: ${error}`, policies: [] };
+}
+
+function settled(set: LoadedSet, { action }: Question, { allowed, policies }: Judged): Verdict {
+  const reason = policies.length > 0 ? reasonOf(set, policies) : `no policy permits ${action}`;
+  return { outcome: allowed ? "allow" : "deny", reason, policies };
+}
+
+/** What forbids it without a yes speaks first. */
+function toPrompt({ notes }: LoadedSet, policies: readonly string[], accepted: Scope[]): Prompt {
+  const known = policies.flatMap((id) => notes.get(id) ?? []);
+  const timeouts = known.flatMap(({ timeoutMs }) => timeoutMs ?? []);
+  return {
+    scopes: accepted,
+    ask: known.find(({ ask }) => ask !== null)?.ask ?? "May this be done?",
+    timeoutMs: Math.min(limits.approvalTimeoutMs, ...timeouts),
+    why: known.map(({ id, reason }) => ({ policy: id, reason })),
+  };
+}
+
+function reasonOf({ notes }: LoadedSet, policies: readonly string[]): string {
+  return policies.map((id) => notes.get(id)?.reason ?? id).join("; ");
+}
+
+interface Judged {
+  allowed: boolean;
+  policies: string[];
 }
 
 function authorize(
   set: LoadedSet,
-  { principal, action, resource }: Question,
-  context: cedar.Context,
-): { allowed: boolean; policies: string[] } | { error: string } {
+  { principal, action, resource, context }: Question,
+  approval: Yes | undefined,
+): Judged | { error: string } {
   const who = { type: `Aether::${principal.type}`, id: principal.id };
   const what = { type: `Aether::${resource.type}`, id: "*" };
   const answer = cedar.statefulIsAuthorized({
     principal: who,
     action: { type: "Aether::Action", id: action },
     resource: what,
-    context,
+    context: approval ? { ...context, approval: { by: approval.by, scope: approval.scope } } : context,
     preparsedPolicySetId: set.slot,
     preparsedSchemaName: set.slot,
     validateRequest: true,
     entities: [
       {
         uid: who,
-        attrs: { name: principalName(principal) },
+        attrs: { name: principalName(principal), ...(principal.owner !== undefined && { owner: principal.owner }) },
         parents: principal.roles.map((id) => ({ type: "Aether::Role", id })),
       },
       {

@@ -11,14 +11,17 @@ import {
   type ResourceType,
   verifyAudit,
 } from "@aether/contracts";
+import { approvalHandlers } from "./approval-handlers.ts";
 import type { AuditLog } from "./audit-log.ts";
 import type { AuditView } from "./audit-view.ts";
 import type { Decider } from "./decider.ts";
+import type { Desk } from "./desk.ts";
 import type { verifyLog } from "./verify.ts";
 
 export interface HandlerParts {
   version: string;
   decider: Decider;
+  desk: Desk;
   log: AuditLog;
   /** The view; it may still be catching up with a long log. */
   view(): AuditView;
@@ -45,6 +48,7 @@ export function policyHandlers(parts: HandlerParts): ServeOptions["handlers"] {
     }),
     handler(listAudit, { handle: (request) => parts.view().list(request, log.sequence) }),
     handler(verifyAudit, { handle: () => parts.verify() }),
+    ...approvalHandlers(parts.desk, log),
     handler(healthOperation("policy"), {
       handle: async () => ({ version: parts.version, degraded: parts.degraded() }),
     }),

@@ -8,6 +8,7 @@ import { openAuditLog } from "./audit-log.ts";
 import { type AuditView, openAuditView } from "./audit-view.ts";
 import type { PolicyConfig } from "./config.ts";
 import { createDecider } from "./decider.ts";
+import { openDesk } from "./desk.ts";
 import { openEngine } from "./engine.ts";
 import { policyHandlers } from "./handlers.ts";
 import { createPolicyMetrics } from "./metrics.ts";
@@ -30,7 +31,7 @@ export interface Policy extends AsyncDisposable {
 export async function startPolicy(
   config: PolicyConfig,
   log: Logger,
-  overrides: { bus?: Bus; auditBus?: Bus } = {},
+  overrides: { bus?: Bus; auditBus?: Bus; clock?: { now(): Date } } = {},
 ): Promise<Policy> {
   await using stack = new AsyncDisposableStack();
   const ownDir = config.AETHER_POLICY_OWN_POLICIES_DIR ?? null;
@@ -68,9 +69,12 @@ export async function startPolicy(
       log,
     ),
   );
-  stack.use(await startOutcomes({ bus, log: audit }));
+  const clock = overrides.clock ?? { now: () => new Date() };
+  const operators = config.AETHER_OPERATORS ?? { uids: [0], gids: [] };
+  const desk = stack.use(await openDesk({ bus, engine, log: audit, operators, clock, logger: log }));
+  stack.use(await startOutcomes({ bus, log: audit, onEnded: desk.jobEnded }));
   const tally = stack.use(startTally(audit.append, log));
-  const decider = measures.decider(createDecider({ engine, tally, log: audit }));
+  const decider = measures.decider(createDecider({ engine, asking: desk.asking, tally, log: audit }));
   const { checkpoints, segmentsDir } = audit;
   const served = stack.use(
     await serve(bus, {
@@ -81,6 +85,7 @@ export async function startPolicy(
       handlers: policyHandlers({
         version,
         decider,
+        desk,
         log: audit,
         view: view.get,
         verify: oneAtATime(() => verifyLog({ bus: auditBus, segmentsDir, checkpoints })),
@@ -92,7 +97,7 @@ export async function startPolicy(
       decide: (request) => decider.decide(request, "policy"),
     }),
   );
-  const superseded = audit.superseded.then(async (reason) => {
+  const superseded = Promise.race([audit.superseded, desk.superseded]).then(async (reason) => {
     await served[Symbol.asyncDispose]();
     return reason;
   });

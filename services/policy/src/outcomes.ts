@@ -41,8 +41,10 @@ const JobRecord = z.looseObject({
 export async function startOutcomes(options: {
   bus: Bus;
   log: Pick<AuditLog, "append" | "outcomes">;
+  /** Told of jobs that have ended, once that is recorded. It does not fail. */
+  onEnded(jobId: string): Promise<void>;
 }): Promise<AsyncDisposable> {
-  const { bus, log } = options;
+  const { bus, log, onEnded } = options;
   const position = log.outcomes;
   const ended = new AbortController();
   const { lastSequence } = await streamState(bus, jobsStream);
@@ -73,7 +75,12 @@ export async function startOutcomes(options: {
     from: position.sequence + 1,
     async onMessages(messages) {
       const news = messages.filter(({ sequence }) => sequence > position.sequence);
-      await appendAll(news.flatMap((message) => toDrafts(message, position.open, bus)));
+      const drafts = news.flatMap((message) => toDrafts(message, position.open, bus));
+      await appendAll(drafts);
+      for (const { job_id, outcome } of drafts) {
+        const state = JobState.safeParse(outcome?.to);
+        if (job_id && state.success && isTerminal(state.data)) await onEnded(job_id);
+      }
       position.sequence = news.at(-1)?.sequence ?? position.sequence;
       await pause(gatherMs, ended.signal);
     },

@@ -3,7 +3,7 @@
 // file, hold one record per line.
 import { hash } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { type AuditRecord, createId, type Principal } from "@aether/contracts";
+import { type AuditRecord, createId, hasOwnersUid, type Principal } from "@aether/contracts";
 
 /** A record before it has its place. */
 export type Draft = Omit<AuditRecord, "seq" | "prev" | "hash">;
@@ -37,8 +37,8 @@ export function createDraft(fields: Pick<Draft, "kind" | "actor" | "action"> & P
 
 /** A principal as records write it. */
 export function toActor(principal: Principal, via: string): AuditRecord["actor"] {
-  const { type, id, uid = null, gid = null, pid = null } = principal;
-  return { type, id, uid, gid, pid, via };
+  const { type, id, uid = null, gid = null, pid = null, owner = null } = principal;
+  return { type, id, uid, gid, pid, owner, same_uid: hasOwnersUid(principal), via };
 }
 
 /** The policy service itself, the actor of records about the log. */
@@ -51,6 +51,7 @@ export interface Prepared {
   sizeBytes: number;
 }
 
+const decisionKeys = ["approval", "grant", "outcome", "policies", "policy_version", "reason"] as const;
 const placeBytes = 200; // `"hash":"…","prev":"…","seq":…` and a newline
 
 /**
@@ -59,11 +60,11 @@ const placeBytes = 200; // `"hash":"…","prev":"…","seq":…` and a newline
  */
 export function prepare(draft: Draft): Prepared {
   const { action, count, id, intent_id, job_id, kind, note } = draft;
-  const { gid, pid, type, uid, via } = draft.actor;
+  const { gid, owner, pid, same_uid, type, uid, via } = draft.actor;
   const { boot_id, monotonic_ns, wall } = draft.ts;
-  const actor = { gid, id: draft.actor.id, pid, type, uid, via };
+  const actor = { gid, id: draft.actor.id, owner, pid, same_uid, type, uid, via };
   const outcome = draft.outcome && inOrder(draft.outcome, ["at", "attempt", "from", "reason", "to"]);
-  const decision = draft.decision && inOrder(draft.decision, ["outcome", "policies", "policy_version", "reason"]);
+  const decision = draft.decision && inOrder(draft.decision, decisionKeys);
   const resource = draft.resource && inOrder(draft.resource, ["id", "type"]);
   const { digest, request_id, source } = draft.provenance;
   const provenance = { digest, request_id, source: source && inOrder(source, ["sequence", "stream"]) };

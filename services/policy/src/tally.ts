@@ -1,4 +1,5 @@
-// What is counted instead of written one by one: allowed status reads, and denials equal to one that was written a moment ago.
+// What is counted instead of written one by one: allowed status reads, and denials, or questions to people, equal to one that was
+// written a moment ago.
 // Every second the counts become records. While that write is not stored nothing more is counted: what cannot be recorded is
 // refused. A process that dies loses at most the counts of its last second, which the next writer's `gap` record says.
 import { type DecideRequest, limits, ProblemError, principalName } from "@aether/contracts";
@@ -151,7 +152,8 @@ function toCounted(entry: Count | Denial): Draft {
 
 function keyOf({ request, via, decision }: Decided): string {
   const { principal, action, resource } = request;
-  return [via, principalName(principal), action, resource.type, decision.outcome, ...decision.policies].join("\n");
+  const { outcome, approval, policies } = decision;
+  return [via, principalName(principal), action, resource.type, outcome, approval, ...policies].join("\n");
 }
 
 function refused(): ProblemError {

@@ -6,6 +6,7 @@ import { requireBackend, silentLog, waitFor } from "@aether/testkit";
 import { describe, expect, it } from "vitest";
 import { openAuditLog } from "../src/audit-log.ts";
 import { createDecider } from "../src/decider.ts";
+import { openDesk } from "../src/desk.ts";
 import { openEngine } from "../src/engine.ts";
 import { readPolicyFiles } from "../src/policy-files.ts";
 import { startTally } from "../src/tally.ts";
@@ -147,7 +148,12 @@ async function openParts(room: Room): Promise<Parts> {
   const dirs = { dataDir: join(room.folder, "data"), checkpointDir: join(room.folder, "log") };
   const log = await openAuditLog({ bus, ...dirs, sealBytes: 2 ** 26, log: silentLog });
   const tally = startTally(log.append, silentLog);
-  const decider = createDecider({ engine: openEngine(await readPolicyFiles(null)), tally, log });
+  const engine = openEngine(await readPolicyFiles(null));
+  const policyBus = await room.nats.connect("policy");
+  const operators = { uids: [0], gids: [] };
+  const clock = { now: () => new Date() };
+  const desk = await openDesk({ bus: policyBus, engine, log, operators, clock, logger: silentLog });
+  const decider = createDecider({ engine, asking: desk.asking, tally, log });
   return {
     bus,
     decider,
@@ -155,9 +161,13 @@ async function openParts(room: Room): Promise<Parts> {
     decide: () => decider.decide(question(), "jobs"),
     verify: () => verifyLog({ bus, segmentsDir: log.segmentsDir, checkpoints: log.checkpoints }),
     async kill() {
+      await desk[Symbol.asyncDispose]();
+      await policyBus[Symbol.asyncDispose]();
       await bus[Symbol.asyncDispose]();
     },
     async [Symbol.asyncDispose]() {
+      await desk[Symbol.asyncDispose]();
+      await policyBus[Symbol.asyncDispose]();
       await tally[Symbol.asyncDispose]();
       await log[Symbol.asyncDispose]();
       await bus[Symbol.asyncDispose]();

@@ -43,6 +43,26 @@ describe.skipIf(missing)(`decisions${missing ? `: ${missing}` : ""}`, () => {
   const job = (owner: string) => ({ type: "Job" as const, id: createId("job"), owner, labels: {} });
   const refusal = (error: unknown) => (error instanceof ProblemError ? error.slug : error);
 
+  it("what is to come is judged beside what is decided, as the owner's and with nothing recorded about it", async () => {
+    const ahead = (timeout_ms: number) => ({ action: "start_job" as const, context: { timeout_ms }, labels: {} });
+    const before = (await storedRecords(room.nats)).length;
+    for (const [timeout, allowed] of [
+      [1000, true],
+      [700_000_000, false],
+    ] as const) {
+      const asked = question({ ahead: ahead(timeout) });
+      const { reply } = await request(jobs, decide, asked, { envelope: { request_id: asked.request_id } });
+      expect(reply).toMatchObject({ outcome: "allow", ahead: allowed });
+    }
+    expect((await storedRecords(room.nats)).slice(before).map(({ action }) => action)).toEqual([
+      "submit_job",
+      "submit_job",
+    ]);
+    const wrong = question({ ahead: { ...ahead(1), action: "kill_job" } });
+    const refused = request(jobs, decide, wrong, { envelope: { request_id: wrong.request_id } });
+    expect(await refused.catch(refusal)).toBe("invalid-request");
+  });
+
   it("an allowed act is in the log, with every field, before it is answered", async () => {
     const asked = question({ job_id: createId("job"), intent_id: createId("int") });
     const { reply } = await request(jobs, decide, asked, { envelope: { request_id: asked.request_id } });
@@ -50,7 +70,7 @@ describe.skipIf(missing)(`decisions${missing ? `: ${missing}` : ""}`, () => {
     const record = (await storedRecords(room.nats)).find(({ id }) => id === reply.decision_id);
     expect(record).toMatchObject({
       kind: "decision",
-      actor: { type: "User", id: "1000", uid: 1000, gid: 1000, pid: 4242, via: "jobs" },
+      actor: { type: "User", id: "1000", uid: 1000, gid: 1000, pid: 4242, owner: null, same_uid: false, via: "jobs" },
       intent_id: asked.intent_id,
       job_id: asked.job_id,
       action: "submit_job",

@@ -6,6 +6,7 @@
 // Nothing of the job executes before `running` is stored, and nothing of it lives when `ended` is reported. Reports are
 // repeated until they are accepted or refused; a refusal (`conflict`) means that the attempt is not ours any more, and then
 // its tree dies and nothing more is said about it. Time runs on the monotonic clock.
+import { join } from "node:path";
 import {
   type AttemptEvent,
   type Claim,
@@ -19,6 +20,7 @@ import {
   type Driver,
   type Exit,
   NoRoom,
+  type Resident,
   type Sandbox,
   type SandboxSpec,
   SandboxUnavailable,
@@ -52,6 +54,8 @@ export interface AttemptParts {
   appendLog(claim: Claim, batch: LogBatch, bytes: readonly Buffer[]): Promise<void>;
   tracer?: Tracer | null;
   transfers: Transfers;
+  /** Where the sockets of agents are; null where there are none. */
+  agentsDir: string | null;
   takeSecret: TakeSecret;
   log: Logger;
 }
@@ -208,7 +212,7 @@ async function prepare(claim: Claim, parts: AttemptParts, state: State, log: Log
   if (problem) return refuse("start_failed", problem);
   try {
     using secrets = await takeSecrets(claim, parts.takeSecret);
-    const spec = { ...toSandboxSpec(claim), secrets: secrets.files };
+    const spec = { ...toSandboxSpec(claim, parts.agentsDir), secrets: secrets.files };
     const { inputs, outputs } = claim.spec;
     if (inputs.length === 0 && outputs === null) return await parts.driver.prepare(spec);
     // Where there is no disk to fill it is refused, also for outputs that are named: nothing could be read out of memory.
@@ -318,9 +322,11 @@ function ended(
   };
 }
 
-function toSandboxSpec({ job_id, attempt, spec }: Claim): SandboxSpec {
+function toSandboxSpec({ job_id, attempt, spec }: Claim, agentsDir: string | null): SandboxSpec {
   const { resources } = spec;
+  const resident = spec.attach && toResident(spec.attach.agent, agentsDir);
   return {
+    ...(resident && { resident }),
     id: `${job_id}-${attempt}`,
     command: spec.command,
     env: {
@@ -329,6 +335,7 @@ function toSandboxSpec({ job_id, attempt, spec }: Claim): SandboxSpec {
       ...spec.env,
       AETHER_JOB_ID: job_id,
       AETHER_ATTEMPT: String(attempt),
+      ...(resident && { AETHER_AGENT: resident.name, AETHER_SOCKET: "/run/aether/aetherd.sock" }),
     },
     workingDir: spec.working_dir,
     stdin: spec.stdin === null ? null : Buffer.from(spec.stdin, "utf8"),
@@ -341,6 +348,13 @@ function toSandboxSpec({ job_id, attempt, spec }: Claim): SandboxSpec {
       writeBps: resources.io.write_bps === null ? null : requireBytes(resources.io.write_bps),
     },
   };
+}
+
+/** A job that runs as an agent has its folder, and of all sockets the agent's. */
+function toResident(name: string, agentsDir: string | null): Resident {
+  if (agentsDir !== null) return { name, sockets: join(agentsDir, name) };
+  const mend = "Run it where the gateway is: set AETHER_WORKER_AGENTS_DIR there.";
+  throw new SandboxUnavailable([{ cause: "There are no sockets of agents on this host.", mend }]);
 }
 
 /** A timer beyond the 24.8 days that setTimeout can count. */

@@ -20,6 +20,10 @@ export const WorkerConfig = z.object({
     .describe("Tells this installation's sandboxes from others' on the host"),
   AETHER_WORKER_STATE_DIR: z.string().describe("Folder for the disks of jobs"),
   AETHER_WORKER_RUN_DIR: z.string().describe("Folder shared with the warden"),
+  AETHER_WORKER_AGENTS_DIR: z
+    .string()
+    .optional()
+    .describe("Where this host's gateway has the sockets of agents; no job runs as an agent where absent"),
   AETHER_WORKER_POOLS: list("default").describe("Pools to take jobs from, separated by commas"),
   AETHER_WORKER_CPUS: z.coerce.number().positive().optional().describe("Cores to give; all where absent"),
   AETHER_WORKER_MEMORY_BYTES: z.coerce

@@ -105,6 +105,7 @@ export async function startWorker(
     appendLog: calls.appendLog,
     tracer: bus.tracer,
     transfers: createTransfers(bus),
+    agentsDir: config.AETHER_WORKER_AGENTS_DIR ?? null,
     takeSecret: createTakeSecret(bus),
     log,
   };

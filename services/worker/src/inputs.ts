@@ -23,6 +23,8 @@ export async function fillInputs(claim: Claim, transfers: Transfers, room: Room)
   const inOrder = claim.spec.inputs.toSorted((a, b) => Number(a.unpack) - Number(b.unpack));
   for (const input of inOrder) {
     try {
+      if (claim.spec.attach && !input.path.startsWith("/inputs/"))
+        throw new InputMissing("what stands in an agent's folder could lead it anywhere");
       const bytes = await readInput(claim, input, transfers);
       await (input.unpack ? unpack(room, input.path, bytes) : writeInput(room, input.path, bytes));
     } catch (error) {

@@ -105,6 +105,7 @@ function describe(job: Job): Field[] {
     ["attempt", `${job.attempt} of ${job.max_attempts}`],
     ["pool", `${job.pool}, priority ${job.priority}`],
     ["log", `${job.logs.last_seq} lines, ${formatBytes(job.logs.bytes)}${job.logs.truncated ? ", truncated" : ""}`],
+    ["approval", job.approval_id],
     ["policy", job.policy_version],
   ];
 }
