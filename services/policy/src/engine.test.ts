@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import type { Action, DecisionContext, Principal } from "@aether/contracts";
 import { describe, expect, it } from "vitest";
 import { type Engine, openEngine, type Question } from "./engine.ts";
@@ -441,6 +443,22 @@ describe("a set of policies", () => {
       ...about("submit_job", own, { priority: 2 }),
     });
     expect(verdict).toMatchObject({ outcome: "deny", policies: [] });
+  });
+
+  it("with the rules about secrets that the documents show gives what they say and no more", () => {
+    const text = readFileSync(join(import.meta.dirname, "../../../docs/jobs.md"), "utf8");
+    const engine = openEngine(withText(/```cedar\n(.*?)```/s.exec(text)?.[1] ?? ""));
+    const starts = (...secrets: string[]) =>
+      engine.judge({ principal: agent, ...about("start_job", aurora, { ...small, secrets }) }).outcome;
+    expect([starts("user:1000/deploy"), starts("user:1000/other")]).toEqual(["allow", "ask"]);
+    expect(starts("user:1000/deploy", "user:1000/other")).toBe("ask");
+    const lent = (id: string, labels: Record<string, string>) => {
+      const resource = { type: "Secret" as const, owner: own, labels };
+      return engine.judge({ principal: { ...member, id }, action: "use_secret", resource, context: {} }).outcome;
+    };
+    expect([lent("1001", { share: "1001" }), lent("1001", {}), lent("1002", { share: "1001" })]).toEqual([
+      ...["allow", "deny", "deny"],
+    ]);
   });
 
   it("sees labels", () => {
