@@ -149,6 +149,8 @@ const forms: [string, RegExp][] = [
   ["artifact id", /^art_[0-9a-z]{26}$/],
   ["placed file", /^\/.+\/\d+\/art_[0-9a-z]{26}$/],
   ["entry id", /^mem_[0-9a-z]{26}$/],
+  ["approval id", /^apr_[0-9a-z]{26}$/],
+  ["grant id", /^grt_[0-9a-z]{26}$/],
   ["audit id", /^aud_[0-9a-z]{26}$/],
   ["request id", /^(urn:aether:request:)?req_[0-9a-z]{26}$/],
   ["digest", /^sha256:[0-9a-f]{64}$/],

@@ -217,6 +217,43 @@ describe.skipIf(missing)(`a person's yes${missing ? `: ${missing}` : ""}`, () =>
     await waitFor("the question to be withdrawn", async () => (await read(approval.id)).state === "cancelled");
   });
 
+  it("to an agent comes from whom it works for, and never from the agent, inside or through another's socket", async () => {
+    const limit = { cpus: 0.5, memory: "64MiB", disk: "16MiB", timeout: "5m" };
+    const made = await adas.post("/v0/agents", { name: "scout", limits: limit });
+    expect(made.status, made.body).toBe(201);
+    const spec = JSON.stringify({
+      command: ["echo", "more"],
+      timeout: "2h",
+      resources: { cpus: 0.5, memory: "64MiB" },
+    });
+    const http = `curl -sS --unix-socket "$AETHER_SOCKET" -H 'Content-Type: application/json'`;
+    const url = "http://aether/v0";
+    const script = [
+      `job=$(${http} -d '${spec}' ${url}/jobs)`,
+      `id=$(echo "$job" | grep -o 'apr_[0-9a-z]*' | head -1)`,
+      `digest=$(${http} ${url}/approvals/$id | grep -o 'sha256:[0-9a-f]*' | head -1)`,
+      `${http} -o /dev/null -w '%{http_code}\\n' -d '{"option":"allow_once","digest":"'$digest'"}' ${url}/approvals/$id/answer`,
+      `${http} -o /dev/null -w '%{http_code}\\n' -X PUT -d '{"secret":"mine, all mine"}' ${url}/approvals/secret`,
+      `echo $id`,
+    ].join("\n");
+    const attached = { command: ["sh", "-c", script], attach: { agent: "scout" }, resources: {} };
+    const program = parse<Job>(await adas.post("/v0/jobs?wait=30s", attached));
+    expect(program).toMatchObject({ state: "succeeded" });
+    const printed = (await adas.get(`/v0/jobs/${program.id}/logs?format=raw`)).body.trim().split("\n");
+    expect(printed.slice(0, 2)).toEqual(["403", "403"]);
+    const approval = await read(printed[2] ?? "");
+    expect(approval).toMatchObject({
+      state: "pending",
+      requester: { principal: "agent:scout", owner: `user:${ada.uid}` },
+      why: [expect.objectContaining({ policy: "agents-ask-for-more" })],
+    });
+    expect((await send(bens, approval, "allow_once")).status).toBe(404);
+    const [asked] = (await adas.get("/v0/events?type=dev.aether.approval.requested.v1&tail=1")).body.split("\n");
+    expect(JSON.parse(asked ?? "")).toMatchObject({ subject: approval.id, data: { requester: "agent:scout" } });
+    expect(parse<Approval>(await send(adas, approval, "allow_once"))).toMatchObject({ answered_by: `user:${ada.uid}` });
+    await reach(approval.subjects[0]?.subject ?? "", "succeeded");
+  });
+
   it("shows what is in a command line, not what it looks like", async () => {
     const command = [
       "sh",

@@ -20,6 +20,19 @@ interface BadRequest {
 
 const unknownJob = createId("job");
 const unknownEntry = createId("mem");
+const unknownApproval = createId("apr");
+const anAnswer = { option: "allow_once", digest: `sha256:${"0".repeat(64)}` };
+const answer = (body: object, status = 400): BadRequest => ({
+  path: `/v0/approvals/${unknownApproval}/answer`,
+  body,
+  status,
+});
+const secret = (body: object, status = 400): BadRequest => ({
+  method: "PUT",
+  path: "/v0/approvals/secret",
+  body,
+  status,
+});
 const note = (fields: object): BadRequest => ({
   path: "/v0/memory/entries",
   body: { kind: "note", text: "a", ...fields },
@@ -256,6 +269,27 @@ const requests: Record<string, BadRequest> = {
   "a search for too many": get("/v0/memory/search?q=a&k=51"),
   "a search after no time": get("/v0/memory/search?q=a&after=monday"),
   "a search by no label": get("/v0/memory/search?q=a&label=a"),
+  // Approvals and grants.
+  "an answer without a digest": answer({ option: "allow_once" }),
+  "an answer that is none": answer({ ...anAnswer, option: "allow" }),
+  "an answer with every option": answer({ ...anAnswer, option: ["allow_once", "reject_once"] }),
+  "an answer in somebody's name": answer({ ...anAnswer, answered_by: "user:0" }),
+  "an answer with a comment that is too long": answer({ ...anAnswer, comment: "x".repeat(1001) }),
+  "an answer to an unknown approval": answer(anAnswer, 404),
+  "an answer to what is no approval": post(`/v0/approvals/${unknownJob}/answer`, anAnswer),
+  "an unknown approval": get(`/v0/approvals/${unknownApproval}`, 404),
+  "an approval by a path": get("/v0/approvals/..%2Fjobs"),
+  "approvals in no state": get("/v0/approvals?state=maybe"),
+  "approvals waited for too long": get("/v0/approvals?wait=2m"),
+  "approvals after nothing": get("/v0/approvals?after=-1"),
+  "an unknown approval taken back": { method: "DELETE", path: `/v0/approvals/${unknownApproval}`, status: 404 },
+  "an unknown grant taken back": { method: "DELETE", path: `/v0/grants/${createId("grt")}`, status: 404 },
+  "an approval taken back as a grant": { method: "DELETE", path: `/v0/grants/${unknownApproval}`, status: 400 },
+  "a secret that is short": secret({ secret: "1234567" }),
+  "a secret that is a number": secret({ secret: 12_345_678 }),
+  "no secret at all": secret({}),
+  "a secret of no user": secret({ secret: "12345678", of: "agent:x" }),
+  "somebody else's secret": secret({ secret: "12345678", of: "user:41001" }, 403),
   "an unknown entry": get(`/v0/memory/entries/${unknownEntry}`, 404),
   "an entry of another kind": get(`/v0/memory/entries/${unknownJob}`),
   "lines that are none": get(`/v0/memory/entries/${unknownEntry}?lines=0-5`),

@@ -15,6 +15,8 @@ import { streamState } from "./tail.ts";
 /** Key of the record that names the writer; views pass it over. */
 export const ledgerWriterKey = "writer";
 const triesMax = 5;
+/** Taking over, while the writer before still writes. */
+const takingTriesMax = 200;
 const settleTimeoutMs = 5_000;
 /** Until every view has seen it and its event is told. */
 const markTtl = `${limits.eventsRetentionMs / 1000}s`;
@@ -75,7 +77,7 @@ export async function openLedger(bus: Bus, bucket: string): Promise<Ledger> {
         sequence = await publish(key, written);
         return sequence;
       } catch (error) {
-        if (tries >= triesMax) throw error;
+        if (tries >= (taking ? takingTriesMax : triesMax)) throw error;
         const before = sequence;
         const writer = await look(ledgerWriterKey);
         if (!taking && writer.body !== self) {

@@ -67,7 +67,7 @@ export interface CallOptions {
   signal?: AbortSignal;
 }
 
-export interface AnswerOptions extends CallOptions {
+interface AnswerOptions extends CallOptions {
   secret?: string | undefined;
   comment?: string | undefined;
 }

@@ -272,10 +272,10 @@ const approvalId = "apr_01kas4f8m3e7g9j1m4p6r8t0w2";
 const grantId = "grt_01kas4f8m4f8h0k2n5q7s9v1x3";
 const removal = "sha256:9b74c9897bac770ffc029102a200c5de8a4f2c0b1b3d5e7f9a1c3e5d7f9b1d3f";
 const rule: Grant["rule"] = {
-  words: "agent:aurora may delete artifacts of user:1000 without asking, under any intent",
+  words: "agent:aurora may delete_artifact (Artifact of agent:aurora) without asking for 30d",
   principal: "agent:aurora",
   action: "delete_artifact",
-  resource: { type: "Artifact", owner: "user:1000" },
+  resource: { type: "Artifact", owner: "agent:aurora" },
   facts: {},
   intent_id: null,
 };
@@ -285,12 +285,12 @@ const pending: Approval = {
   digest: removal,
   requester: { principal: "agent:aurora", uid: 61_001, owner: "user:1000" },
   action: "delete_artifact",
-  resource: { type: "Artifact", id: artifactId, owner: "user:1000" },
+  resource: { type: "Artifact", id: artifactId, owner: "agent:aurora" },
   facts: {},
   intent_id: null,
   subjects: [{ subject: "req_01kas4f8m0q2s4v6x8z0b2d4f6", job_id: null, at: "2026-11-23T10:00:00.000Z" }],
-  why: [{ policy: "agents-ask-to-tidy", reason: "a person must agree before an agent deletes what is not its own" }],
-  ask: "May the agent delete this?",
+  why: [{ policy: "keep-asks", reason: "what is kept is deleted only when a person agrees" }],
+  ask: "Delete what is kept?",
   preview: {
     kind: "operation",
     words: "Delete an artifact",
@@ -412,7 +412,7 @@ export const examples: Readonly<Record<string, Example>> = {
     reply: { principal: "user:1000", is_set: true },
   },
   "policy.grants": {
-    query: { principal: "agent:aurora", limit: 1 },
+    query: { limit: 1 },
     reply: { items: [grant], next_cursor: grantId },
   },
   "policy.revoke-grant": { params: { id: grantId }, reply: grant },

@@ -70,8 +70,10 @@ export async function callAs<In extends z.ZodType, Out extends z.ZodType>(
   principal: Principal,
   operation: Operation<In, Out>,
   input: z.input<In>,
+  timeoutMs?: number,
 ): Promise<z.infer<Out>> {
-  return (await request(gateway, operation, input, { envelope: { request_id: createId("req"), principal } })).reply;
+  const envelope = { request_id: createId("req"), principal };
+  return (await request(gateway, operation, input, { envelope, ...(timeoutMs && { timeoutMs }) })).reply;
 }
 
 export const read = (gateway: Bus, principal: Principal, id: string): Promise<Approval> =>

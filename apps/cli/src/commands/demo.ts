@@ -8,6 +8,7 @@ import { type AuditRecord, isTerminal, type Job, type Layout, limits, ProblemErr
 import { printAudit } from "../audit-table.ts";
 import { defineCommand, type Options } from "../command.ts";
 import { type Daemon, describeProcesses, endDaemon, startDaemon, waitUntilHealthy } from "../daemon.ts";
+import { type AgentFindings, showAgent } from "../demo-agent.ts";
 import { makeDemoHome } from "../demo-home.ts";
 import { createDemoJob } from "../demo-job.ts";
 import { showArtifacts, showMemory } from "../demo-kept.ts";
@@ -69,7 +70,8 @@ export const demo = defineCommand({
       await showArtifacts(stage, client);
       await showMemory(stage, client, home);
       await showDenial(stage, client);
-      await showAudit(stage, client, job);
+      const agents = await showAgent(stage, client);
+      await showAudit(stage, client, job, agents);
     };
     if ((await Promise.race([show(), ctrlC.pressed])) === "interrupted") return interruptedCode;
     stays = values.keep;
@@ -164,10 +166,15 @@ async function showDenial({ out, found }: Stage, client: Client): Promise<void> 
   found.denial = denied instanceof ProblemError ? denied.problem : null;
 }
 
-async function showAudit({ out, progress, found }: Stage, client: Client, job: Job): Promise<void> {
+async function showAudit(
+  { out, progress, found }: Stage,
+  client: Client,
+  job: Job,
+  agents: AgentFindings,
+): Promise<void> {
   heading(out, "The audit log");
   progress.say("waiting for the record of the job's end");
-  const records = await readAudit(client, job);
+  const records = await readAudit(client, job, agents);
   progress.clear();
   printAudit(out, records, { indent: "    ", short: true });
   const verdict = await client.audit.verify();
@@ -179,13 +186,14 @@ async function showAudit({ out, progress, found }: Stage, client: Client, job: J
 }
 
 /** All records, once the job's start and end and the denial are among them: outcomes follow what happened by a moment. */
-async function readAudit(client: Client, job: Job): Promise<AuditRecord[]> {
+async function readAudit(client: Client, job: Job, agents: AgentFindings): Promise<AuditRecord[]> {
   const giveUpAt = performance.now() + auditWithinMs;
   const wanted: Record<string, (record: AuditRecord) => boolean> = {
     "the submission": ({ action, job_id }) => action === "submit_job" && job_id === job.id,
     "the start": ({ action, job_id }) => action === "start_job" && job_id === job.id,
     "the end": ({ outcome, job_id }) => outcome?.to === job.state && job_id === job.id,
     "the denial": ({ decision }) => decision?.outcome === "deny" && decision.policies.includes(denyingPolicy),
+    ...agents,
   };
   for (;;) {
     // A view that is still catching up says so.

@@ -125,7 +125,7 @@ async function follow({ client, job, terminal, progress, json, signal }: Followi
   const writer = createLogWriter(terminal, { beforeWrite: progress.clear });
   progress.say(`${job.id}${job.name ? ` (${visible(job.name)})` : ""}: ${job.state}`);
   const watching = new AbortController();
-  if (terminal.err.isTerminal) void showState(client, job, progress, AbortSignal.any([signal, watching.signal]));
+  if (!json) void showState({ client, job, terminal, progress, signal: AbortSignal.any([signal, watching.signal]) });
   try {
     for await (const frames of followToEnd(client, job.id, signal)) {
       watching.abort();
@@ -142,12 +142,19 @@ async function follow({ client, job, terminal, progress, json, signal }: Followi
   return exitCodeOfJob(ended);
 }
 
-/** Shows on a terminal what the job waits for, until its first output. */
-async function showState(client: Client, job: Job, progress: Progress, signal: AbortSignal): Promise<void> {
+/** Shows what the job waits for, until its first output; also a person whom it must wait for once more. */
+async function showState({ client, job, terminal, progress, signal }: Omit<Following, "json">): Promise<void> {
+  let told = job.approval_id;
   try {
-    for (let state = job.state; state !== "running"; ) {
+    for (let { state } = job; state !== "running"; ) {
       await setTimeout(1000, undefined, { signal });
-      ({ state } = await client.jobs.get(job.id, { signal }));
+      const now = await client.jobs.get(job.id, { signal });
+      ({ state } = now);
+      if (state === "awaiting_approval" && now.approval_id !== told) {
+        told = now.approval_id;
+        progress.clear();
+        sayWhatItWaitsFor(terminal.err, now);
+      }
       progress.say(`${job.id}: ${state.replaceAll("_", " ")}`);
     }
   } catch (error) {
