@@ -130,6 +130,53 @@ describe.skipIf(missing)(`agents${missing ? `: ${missing}` : ""}`, () => {
         decision: { outcome: "allow", policies: ["agents-run-small"] },
       });
       await end(adas);
+
+      const listed = bodyOf<{ items: Job[] }>(await asAda.get("/v0/jobs?limit=500")).items;
+      expect(listed.map(({ owner }) => owner)).toEqual(expect.arrayContaining(["user:41001", "agent:scout"]));
+      expect(listed.map(({ id }) => id)).toEqual(
+        listed
+          .map(({ id }) => id)
+          .sort()
+          .reverse(),
+      );
+      expect((await asAda.get(`/v0/jobs/${made.id}/logs?format=raw`)).status).toBe(200);
+      expect((await asBen.get(`/v0/jobs/${made.id}`)).status).toBe(404);
+      expect(bodyOf<{ items: Job[] }>(await asBen.get("/v0/jobs")).items).toEqual([]);
+    });
+
+    it("leave a job behind that their person sees and ends", async () => {
+      const json = "-H 'Content-Type: application/json' -d";
+      const spec = JSON.stringify({ command: ["sleep", "600"], resources: { cpus: 0.1, memory: "32MiB" } });
+      const [answer = ""] = await runAs(
+        "scout",
+        `curl -sS --unix-socket ${inside} http://aether/v0/jobs ${json} '${spec}'`,
+      );
+      const { id } = JSON.parse(answer) as Job;
+      for (const as of [asBen, curl]) expect((await as.post(`/v0/jobs/${id}/kill`, {})).status).not.toBe(202);
+      expect((await asAda.post(`/v0/jobs/${id}/kill`, {})).status).toBeLessThan(203);
+      expect(bodyOf<Job>(await asAda.get(`/v0/jobs/${id}?wait=30s`)).state).toBe("killed");
+    });
+
+    it("are opened no file of the host by its path, although they store and read bytes", async () => {
+      const json = "-H 'Content-Type: application/json' -d";
+      const [register, placed, document, note, found] = await runAs(
+        "scout",
+        `api() { curl -sS --unix-socket ${inside} "$@"; echo; }
+         api http://aether/v0/artifacts ${json} '{"path":"/etc/hostname"}'
+         id=$(api -X PUT --data-binary 42 'http://aether/v0/artifacts/content?name=x' | sed 's/.*"id":"\\(art_[0-9a-z]*\\)".*/\\1/')
+         api http://aether/v0/artifacts/$id
+         api http://aether/v0/memory/entries ${json} '{"kind":"document","path":"/etc/hostname"}'
+         api http://aether/v0/memory/entries ${json} '{"kind":"note","text":"A note of its own."}'
+         api http://aether/v0/memory/search?q=note`,
+      );
+      expect(JSON.parse(register ?? "")).toMatchObject({
+        status: 422,
+        detail: "only users of this host have files here",
+      });
+      expect(JSON.parse(placed ?? "")).toMatchObject({ owner: "agent:scout", size_bytes: 2, path: null });
+      expect(JSON.parse(document ?? "")).toMatchObject({ detail: expect.stringContaining("only users of this host") });
+      expect(JSON.parse(note ?? "")).toMatchObject({ owner: "agent:scout", trust: expect.any(String) });
+      expect(JSON.parse(found ?? "")).toMatchObject({ results: [{ owner: "agent:scout" }] });
     });
 
     it("keep their folder and their uid from one run to the next, within their disk, and nothing of /outputs", async () => {
@@ -328,26 +375,28 @@ describe.skipIf(missing)(`agents${missing ? `: ${missing}` : ""}`, () => {
       });
     });
 
-    it.each([
-      ["with the overflow uid", 65_534, /stands for every user without a number/],
-      ["outside of the declared uids", 50_000, /outside of the declared uids/],
-    ])("%s have no rights, are refused by policy, and are on record", async (_, uid, note) => {
-      const who = { uid, gid: memberGroup.gid };
-      expect(await whoami(who)).toMatchObject({ name: `user:${uid}`, roles: [], note: expect.stringMatching(note) });
-      const as = curl.as(who);
+    it("that are nobody have no rights, are refused by policy, and are on record", async () => {
       const adas = bodyOf<Job>(await asAda.post("/v0/jobs", { command: ["true"], pool: "elsewhere" }));
-      const answers = [
-        await as.post("/v0/jobs", { command: ["true"] }),
-        await as.get("/v0/jobs"),
-        await as.get(`/v0/jobs/${adas.id}`),
-        await as.post("/v0/agents", { name: "nobodys" }),
-        await as.get("/v0/audit"),
-      ];
-      expect(answers.map(({ status }) => status)).toEqual([403, 403, 404, 403, 403]);
-      const { items } = bodyOf<{ items: AuditRecord[] }>(await curl.get(`/v0/audit?actor=user:${uid}&decision=deny`));
-      expect(items.map(({ action }) => action)).toEqual(
-        expect.arrayContaining(["submit_job", "list_jobs", "read_job", "add_agent", "read_audit"]),
-      );
+      for (const [uid, note] of [
+        [65_534, /stands for every user without a number/],
+        [50_000, /outside of the declared uids/],
+      ] as const) {
+        const who = { uid, gid: memberGroup.gid };
+        expect(await whoami(who)).toMatchObject({ name: `user:${uid}`, roles: [], note: expect.stringMatching(note) });
+        const as = curl.as(who);
+        const answers = [
+          await as.post("/v0/jobs", { command: ["true"] }),
+          await as.get("/v0/jobs"),
+          await as.get(`/v0/jobs/${adas.id}`),
+          await as.post("/v0/agents", { name: "nobodys" }),
+          await as.get("/v0/audit"),
+        ];
+        expect(answers.map(({ status }) => status)).toEqual([403, 403, 404, 403, 403]);
+        const { items } = bodyOf<{ items: AuditRecord[] }>(await curl.get(`/v0/audit?actor=user:${uid}&decision=deny`));
+        expect(items.map(({ action }) => action)).toEqual(
+          expect.arrayContaining(["submit_job", "list_jobs", "read_job", "add_agent", "read_audit"]),
+        );
+      }
       await end(adas);
     });
   });

@@ -11,6 +11,7 @@ import {
   type Reply,
   type searchMemory,
   systemRoutes,
+  WhoAmI,
 } from "@aether/contracts";
 import { requireBackend, tempDir, waitFor } from "@aether/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -132,6 +133,12 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
       return (JSON.parse((await curl.get(`/v0/approvals/${approval}`)).body) as { grant_id: string }).grant_id;
     };
 
+    /** The agent that the documents name; there already where it is asked for again. */
+    const scout = async () => {
+      await curl.post("/v0/agents", { name: "scout", limits: { cpus: 1, memory: "512MiB" } });
+      return null;
+    };
+
     /** What each route needs to answer as shown, and the id that takes the place of the one in the documents. */
     const given: Record<string, () => Promise<string | null>> = {
       "POST /v0/jobs": async () => null,
@@ -183,6 +190,14 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
       "POST /v0/audit/verify": async () => null,
       "POST /v0/events": async () => null,
       "GET /v0/events": done,
+      "POST /v0/agents": async () => null,
+      "GET /v0/agents/{name}": scout,
+      "GET /v0/agents": async () => {
+        await curl.post("/v0/agents", { name: "tender" });
+        return scout();
+      },
+      "DELETE /v0/agents/{name}": scout,
+      "GET /v0/whoami": async () => null,
       "GET /v0/health": async () => null,
       "GET /v0/metrics": async () => null,
       "GET /v0/version": async () => null,
@@ -194,6 +209,7 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
       "POST /v0/artifacts": 201,
       "PUT /v0/artifacts/content": 201,
       "POST /v0/memory/entries": 201,
+      "POST /v0/agents": 201,
       "POST /v0/jobs/{id}/stop": 202,
       "POST /v0/jobs/{id}/kill": 202,
     };
@@ -222,6 +238,7 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
       const isStream = Array.isArray(reply);
       expect(real.headers.get("content-type")).toMatch(isStream ? "application/x-ndjson" : /^application\/json\b/);
       if (route === "GET /v0/metrics") return expect(Metrics.parse(JSON.parse(real.body)).missing).toEqual([]);
+      if (route === "GET /v0/whoami") return expect(WhoAmI.parse(JSON.parse(real.body)).name).toBe("user:0");
       expect(shapeOf(isStream ? toLines(real) : JSON.parse(real.body))).toEqual(shapeOf(reply));
     });
 

@@ -14,7 +14,10 @@ const memberGroup = { name: "daemon", gid: 1 };
 const nobody = { uid: 65_534, gid: memberGroup.gid };
 const member = { uid: 41_001, gid: memberGroup.gid };
 /** Told to whoever reaches the socket. */
-const open = ["GET /v0/health", "GET /v0/version", "GET /v0/openapi.json"];
+const open = ["GET /v0/health", "GET /v0/whoami", "GET /v0/version", "GET /v0/openapi.json"];
+
+/** Whether a thing is named in its path. */
+const isAboutOne = (route: string) => route.includes("{");
 
 const documented = readDocumented();
 const routed = operations.flatMap(({ name, http, access }) =>
@@ -59,10 +62,10 @@ describe.skipIf(missing)(`every route refuses${missing ? `: ${missing}` : ""}`, 
   it.each(routes.filter((route) => !open.includes(route)))("%s to somebody without a role", async (route) => {
     const problem = problemOf(await ask(route, curl.as(nobody)));
     // Where a thing is named it is not there for him; else he is told that he may not.
-    expect(problem.type).toBe(`urn:aether:problem:${route.includes("{id}") ? "not-found" : "policy-denied"}`);
+    expect(problem.type).toBe(`urn:aether:problem:${isAboutOne(route) ? "not-found" : "policy-denied"}`);
   });
 
-  it.each(routes.filter((route) => route.includes("{id}")))("%s to a member whose thing it is not", async (route) => {
+  it.each(routes.filter(isAboutOne))("%s to a member whose thing it is not", async (route) => {
     expect(problemOf(await ask(route, curl.as(member))).type).toBe("urn:aether:problem:not-found");
   });
 
@@ -91,13 +94,14 @@ describe.skipIf(missing)(`every route refuses${missing ? `: ${missing}` : ""}`, 
   });
 });
 
-/** A job, an artifact, an entry and an event of root. */
+/** A job, an artifact, an entry, an agent and an event of root. */
 async function thingsOf({ client, home }: Aether): Promise<string[]> {
   const path = join(home, "thing");
   writeFileSync(path, "a thing");
   const job = await client.jobs.submit({ command: ["true"] });
   const artifact = await client.artifacts.register({ path });
   const entry = await client.memory.add({ kind: "note", text: "A thing that is kept." });
+  await client.agents.add({ name: "scout" });
   await client.events.emit({ specversion: "1.0", id: createId("req"), type: "com.example.thing" });
   return [job.id, artifact.id, entry.id];
 }
@@ -111,6 +115,7 @@ async function everything({ client }: Aether): Promise<unknown> {
     jobs: await client.jobs.list(),
     artifacts: await client.artifacts.list(),
     entries: await client.memory.list(),
+    agents: await client.agents.list(),
     others: await Promise.all(
       [nobody, member].map(({ uid }) => client.memory.list({ owner: `user:${uid}`, superseded: true })),
     ),

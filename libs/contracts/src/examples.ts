@@ -563,7 +563,7 @@ export const examples: Readonly<Record<string, Example>> = {
       groups: [4, 24],
       known_by: "credentials",
       same_uid: false,
-      note: null,
+      note: "every program of uid 1000 is you to Aether; `aether agent run` gives one a name and rights of its own",
     },
   },
   "/version": { reply: { version: "0.1.0", api: "v0", node: "24.21.0" } },

@@ -43,7 +43,7 @@ export {
   type Request,
   subjectOf,
 } from "./define.ts";
-export { Envelope, hasOwnersUid, Principal, principalName, principalOf } from "./envelope.ts";
+export { Envelope, hasOwnersUid, hostUserOf, Principal, principalName, principalOf } from "./envelope.ts";
 export {
   CloudEvent,
   EventFrame,

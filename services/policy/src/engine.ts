@@ -13,7 +13,7 @@ import type { PolicyFiles } from "./policy-files.ts";
 export interface Question {
   principal: Pick<Principal, "type" | "id" | "roles" | "owner">;
   action: Action;
-  resource: Pick<Resource, "type" | "owner" | "labels">;
+  resource: Pick<Resource, "type" | "owner" | "labels" | "person">;
   context: DecisionContext;
   /** A person's yes: by whom, and for how long it holds. */
   approval?: Yes;
@@ -114,6 +114,7 @@ function keyOf({ principal, action, resource, context, approval }: Question): st
     action,
     resource.type,
     resource.owner,
+    resource.person,
     sorted(resource.labels),
     sorted(context),
     approval && [approval.by, approval.scope],
@@ -247,7 +248,10 @@ function authorize(
       },
       {
         uid: what,
-        attrs: resource.owner === null ? {} : { owner: resource.owner },
+        attrs: {
+          ...(resource.owner !== null && { owner: resource.owner }),
+          ...(resource.person !== undefined && { person: resource.person }),
+        },
         parents: [],
         ...(tagged.has(resource.type) ? { tags: resource.labels } : {}),
       },
