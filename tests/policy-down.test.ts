@@ -84,6 +84,7 @@ describe.skipIf(missing)(`policy down${missing ? `: ${missing}` : ""}`, () => {
     const artifact = await aether.client.artifacts.put(Readable.from([Buffer.from("42")]), { name: "answer" });
     const entry = await aether.client.memory.add({ kind: "note", text: "The answer is 42." });
     await aether.client.secrets.set("db-password", Buffer.from("correct horse"));
+    await aether.client.agents.add({ name: "scout" });
     things = [ticker, artifact.id, entry.id];
   }, 60_000);
   afterAll(async () => {

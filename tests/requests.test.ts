@@ -44,7 +44,7 @@ const spec = (fields: object): BadRequest => ({ body: { ...valid, ...fields }, s
 const get = (path: string, status = 400): BadRequest => ({ method: "GET", path, status });
 const post = (path: string, body: unknown, status = 400): BadRequest => ({ path, body, status });
 const put = (path: string, status = 400): BadRequest => ({ method: "PUT", path, body: "x", status });
-const secret = (name: string, body = "x"): BadRequest => ({
+const putSecret = (name: string, body = "x"): BadRequest => ({
   method: "PUT",
   path: `/v0/secrets/${name}`,
   body,
@@ -361,24 +361,24 @@ const requests: Record<string, BadRequest> = {
   "an unknown entry to forget": { method: "DELETE", path: `/v0/memory/entries/${unknownEntry}`, status: 404 },
   "a list by a cursor that is none": get("/v0/memory/entries?cursor=1'%20OR%201"),
   // Secrets.
-  "a secret without a value": secret("a", ""),
-  "a secret over its maximum": { ...secret("a", "x".repeat(limits.secretBytes + 1)), status: 413 },
+  "a secret without a value": putSecret("a", ""),
+  "a secret over its maximum": { ...putSecret("a", "x".repeat(limits.secretBytes + 1)), status: 413 },
   "a secret in chunks over its maximum": raw(
     `${head("PUT /v0/secrets/a HTTP/1.1", "Transfer-Encoding: chunked\r\n")}10001\r\n${"x".repeat(0x10001)}\r\n0\r\n\r\n`,
     413,
   ),
-  "a compressed secret": { ...secret("a"), headers: { "Content-Encoding": "gzip" }, status: 415 },
-  "a secret with an Origin": { ...secret("a"), headers: { Origin: "null" }, status: 403 },
-  "a secret whose name climbs out": secret("..%2f..%2fetc%2fpasswd"),
-  "a secret called ..": secret("%2e%2e"),
-  "a secret of somebody else": secret("user:1%2fa"),
-  "a secret with a wildcard": secret("*"),
-  "a secret with a line end in its name": secret("a%0ab"),
-  "a secret whose name is too long": secret("x".repeat(64)),
-  "a secret with a label that is no pair": secret("a?label=x"),
-  "a secret with a bad label": secret("a?label=%2e%2e/=x"),
-  "a secret with a NUL in a label": secret("a?label=a%3D%00"),
-  "a secret with an unknown parameter": secret("a?owner=user:0"),
+  "a compressed secret": { ...putSecret("a"), headers: { "Content-Encoding": "gzip" }, status: 415 },
+  "a secret with an Origin": { ...putSecret("a"), headers: { Origin: "null" }, status: 403 },
+  "a secret whose name climbs out": putSecret("..%2f..%2fetc%2fpasswd"),
+  "a secret called ..": putSecret("%2e%2e"),
+  "a secret of somebody else": putSecret("user:1%2fa"),
+  "a secret with a wildcard": putSecret("*"),
+  "a secret with a line end in its name": putSecret("a%0ab"),
+  "a secret whose name is too long": putSecret("x".repeat(64)),
+  "a secret with a label that is no pair": putSecret("a?label=x"),
+  "a secret with a bad label": putSecret("a?label=%2e%2e/=x"),
+  "a secret with a NUL in a label": putSecret("a?label=a%3D%00"),
+  "a secret with an unknown parameter": putSecret("a?owner=user:0"),
   "a secret read back": get("/v0/secrets/a", 405),
   "a secret by POST": post("/v0/secrets", { name: "a", value: "x" }, 405),
   "an unknown secret to delete": { method: "DELETE", path: "/v0/secrets/none", status: 404 },

@@ -2,10 +2,11 @@
 // a start, and everything that a value must not be found in.
 import { spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { request } from "@aether/bus";
 import {
+  type Approval,
   createId,
   isTerminal,
   type Job,
@@ -260,6 +261,54 @@ describe.skipIf(missing)(`secrets of jobs${missing ? `: ${missing}` : ""}`, () =
     expect(await list(curl)).toContainEqual(expect.objectContaining({ name: "repeated", version: 1 }));
   });
 
+  it("an agent's job is given its person's secrets once a person has agreed to that very job", async () => {
+    const asAda = curl.as(ada);
+    await asAda.post("/v0/agents", { name: "scout" });
+    const socket = join(aether.home, "agents", "scout", "aetherd.sock");
+    await waitFor("its socket", () => existsSync(socket));
+    const scout = createCurl(socket);
+    await set("deploy", "adas key", asAda);
+    await set("other", "adas other", asAda);
+    await set("deploy", "bens key", curl.as(ben));
+    expect((await scout.get("/v0/secrets")).status).toBe(403);
+    expect((await scout.run("-X", "PUT", "-d", "x", urlOf("/v0/secrets/own"))).status).toBe(403);
+    const deploy = (secret = "user:41001/deploy", script = "cat /secrets/*") => submit(script, [{ secret }], scout);
+    for (const secret of ["deploy", "user:41002/deploy", "user:41001/none"])
+      expect(problemOf(await deploy(secret)).message).toMatch(/^there is no secret/);
+
+    /** The question that a job waits with, answered by Ada. */
+    async function answer(job: Job, option: string): Promise<Job> {
+      const { digest, why, preview } = JSON.parse(
+        (await asAda.get(`/v0/approvals/${job.approval_id}`)).body,
+      ) as Approval;
+      expect([why.map(({ policy }) => policy), preview]).toMatchObject([
+        ["agents-ask-for-secrets"],
+        { kind: "job", secrets: job.spec.secrets.map(({ secret }) => secret) },
+      ]);
+      const answered = await asAda.post(`/v0/approvals/${job.approval_id}/answer`, { option, digest });
+      expect([answered.status, answered.body]).toEqual([200, expect.any(String)]);
+      return ended(job.id);
+    }
+    const waits = async (secret?: string) => {
+      const job = JSON.parse((await deploy(secret)).body) as Job;
+      expect(job).toMatchObject({ state: "awaiting_approval", owner: "agent:scout", attempt: 0 });
+      return job;
+    };
+    const printed = async ({ id }: Job) => (await scout.get(`/v0/jobs/${id}/logs?format=raw`)).body;
+
+    const once = await answer(await waits(), "allow_once");
+    expect([once.state, await printed(once)]).toEqual(["succeeded", "adas key"]);
+    expect((await answer(await waits(), "reject_once")).state).toBe("denied");
+    const changed = await waits();
+    await set("deploy", "adas new key", asAda);
+    expect(await answer(changed, "allow_once")).toMatchObject({ state: "failed", reason: "input_missing" });
+    // Allowed for longer it is these secrets that are allowed, and no others.
+    await answer(await waits(), "allow_always");
+    const again = await ended((JSON.parse((await deploy()).body) as Job).id);
+    expect([again.state, await printed(again)]).toEqual(["succeeded", "adas new key"]);
+    await answer(await waits("user:41001/other"), "reject_once");
+  });
+
   it("a host gets nothing of an attempt that it does not hold, and nobody but a worker can ask", async () => {
     await set("held", "x");
     const job = JSON.parse((await submit("exec sleep 600", [{ secret: "held" }])).body) as Job;
@@ -277,14 +326,10 @@ describe.skipIf(missing)(`secrets of jobs${missing ? `: ${missing}` : ""}`, () =
     await aether.client.jobs.kill(job.id);
   });
 
-  it("a killed service and a killed store lose nothing, and a job waits for them", async () => {
+  it("a start waits for a service that was killed, and a killed store loses nothing", async () => {
     await set("durable", "still here");
-    await aether.programs.secrets.kill();
-    const { log } = await run("cat /secrets/durable", [{ secret: "durable" }]).catch(async () => {
-      await aether.ready();
-      return run("cat /secrets/durable", [{ secret: "durable" }]);
-    });
-    expect(log).toBe("still here");
+    const job = await startedAfter("durable", () => aether.programs.secrets.kill());
+    expect(job).toMatchObject({ state: "succeeded", attempt: 1 });
     await aether.nats.restart();
     await aether.ready();
     expect((await run("cat /secrets/durable", [{ secret: "durable" }])).log).toBe("still here");

@@ -1,13 +1,8 @@
 // The value of a secret: all of standard input or of a file as it is, or one line typed where nobody sees it. Never an
 // argument: those show in everybody's `ps` and stay in the shell's history.
 import { createReadStream } from "node:fs";
+import { type Asker, askLine, isPerson } from "./ask-line.ts";
 import { exitCodes, Failure } from "./failure.ts";
-import type { Output } from "./terminal.ts";
-
-const enter = new Set(["\r", "\n"]);
-const erase = new Set(["\u007f", "\b"]);
-const interrupt = "\u0003";
-const end = "\u0004";
 
 /** Bytes of a stream; throws Failure where they are none or more than `maxBytes`. */
 export async function readValue(stream: AsyncIterable<Uint8Array>, maxBytes: number): Promise<Buffer> {
@@ -35,31 +30,11 @@ export async function readValueFile(file: string, maxBytes: number): Promise<Buf
 }
 
 /** A line typed at a terminal, which does not show it; throws Failure where it is given up or empty. */
-export async function typeValue(stdin: NodeJS.ReadStream, err: Output, prompt: string): Promise<Buffer> {
-  err.write(prompt);
-  stdin.setRawMode(true);
-  stdin.setEncoding("utf8");
-  try {
-    const typed: string[] = [];
-    for await (const text of stdin.iterator({ destroyOnReturn: false }) as AsyncIterable<string>) {
-      for (const letter of text) {
-        if (letter === interrupt || (letter === end && typed.length === 0))
-          throw new Failure("given up; nothing was set", { exitCode: 130 });
-        if (!enter.has(letter) && letter !== end) {
-          if (erase.has(letter)) typed.pop();
-          else typed.push(letter);
-          continue;
-        }
-        if (typed.length === 0) throw unfit("the value is empty");
-        return Buffer.from(typed.join(""));
-      }
-    }
-    throw new Failure("the terminal was closed; nothing was set", { exitCode: exitCodes.usage });
-  } finally {
-    stdin.setRawMode(false);
-    stdin.pause();
-    err.line();
-  }
+export async function typeValue(asker: Asker, name: string): Promise<Buffer> {
+  if (!isPerson(asker)) throw unfit("there is no terminal to ask on: give the value as standard input, or with -f");
+  const line = await askLine(asker, `${name}: `, { hidden: true });
+  if (!line) throw unfit("no value was given");
+  return Buffer.from(line);
 }
 
 function unfit(message: string): Failure {

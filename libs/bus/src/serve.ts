@@ -78,12 +78,12 @@ type HandlerResult<O> = Reply<O> | { reply: Reply<O>; bytes: Bytes };
 interface HandlerBase<O, L> {
   handle(request: Request<O>, call: Call<L>): Promise<HandlerResult<O>>;
   /** Facts about the act that policies may look at. */
-  context?(request: Request<O>): DecisionContext;
+  context?(request: Request<O>, by: Principal): DecisionContext;
   jobId?(request: Request<O>, call: Pick<Call, "createdId">): string | null;
   /** Digest of exactly what is decided, instead of the request's. Null: the request holds a secret, and nobody is asked about it. */
   digest?(request: Request<O>): string | null;
   /** What is to be done later in the caller's name by force of this: whether policy would allow it, the decision then says. */
-  ahead?(request: Request<O>, principal: Principal): DecideRequest["ahead"];
+  ahead?(request: Request<O>, by: Principal): DecideRequest["ahead"];
   /** What a person is shown of it, instead of all its fields. */
   preview?(request: Request<O>): Preview;
   intentId?(request: Request<O>): string | null;
@@ -380,7 +380,7 @@ async function authorise(
       principal: asked.principal,
       action: access.action,
       resource: resourceOf(access, asked),
-      context: implementation.context?.(request) ?? {},
+      context: implementation.context?.(request, asked.principal) ?? {},
       record: access.record,
       request_id: envelope.request_id,
       intent_id: asked.intentId,

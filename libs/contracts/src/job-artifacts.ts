@@ -4,6 +4,7 @@
 import { z } from "zod";
 import { Artifact, ArtifactName, Sha256 } from "./artifacts.ts";
 import { defineOperation } from "./define.ts";
+import { Principal } from "./envelope.ts";
 import { ArtifactId, IntentId, JobId } from "./ids.ts";
 import { limits } from "./limits.ts";
 import { MediaType } from "./media-type.ts";
@@ -38,6 +39,7 @@ export const checkAttempt = defineOperation({
   request: z.strictObject({ ...attempt, host: z.string().max(100) }),
   reply: z.object({
     owner: z.string(),
+    principal: Principal.describe("The owner, with the rights that he has while he is away"),
     intent_id: IntentId.nullable(),
     inputs: z.array(ArtifactId),
     secrets: z.array(JobSecret),

@@ -131,11 +131,11 @@ export function jobHandlers(parts: HandlerParts) {
 
   return [
     handler(submitJob, {
-      context: decisionContext,
-      ahead(spec, principal) {
+      context: (spec, by) => decisionContext(nameSecrets(spec, by)),
+      ahead(spec, by) {
         if (spec.attach) return undefined; // its limits are the agent's, which are not read yet
-        const quota = parts.quotas.limitsOf(principalName(principal));
-        const context = { ...decisionContext(withDefaults(spec, leases, quota)), attempt: 1 };
+        const filled = withDefaults(nameSecrets(spec, by), leases, parts.quotas.limitsOf(principalName(by)));
+        const context = { ...decisionContext(filled), attempt: 1 };
         return { action: "start_job", context, labels: spec.labels };
       },
       digest: specDigest,
@@ -146,8 +146,8 @@ export function jobHandlers(parts: HandlerParts) {
         await parts.requireSpace();
         const inputs = await resolveInputs(bus, spec, call);
         const owner = principalName(call.principal);
-        const attached = await attachAgent(parts, spec, call);
-        const filled = nameSecrets(withDefaults(attached, leases, parts.quotas.limitsOf(owner)), call.principal);
+        const named = nameSecrets(await attachAgent(parts, spec, call), call.principal);
+        const filled = withDefaults(named, leases, parts.quotas.limitsOf(owner));
         const secrets = await resolveSecrets(bus, filled, call);
         const job = accept(
           {

@@ -233,7 +233,8 @@ describe("job", () => {
   });
 
   it("what is public tells no secret", () => {
-    const shown = JSON.stringify(toPublic(jobIn("running"), 3));
-    for (const hidden of ["secret_hash", "incarnation", "transitions"]) expect(shown).not.toContain(hidden);
+    const secrets = [{ id: "user:1000/db", value_id: "pinned" }];
+    const shown = JSON.stringify(toPublic(jobIn("running", { secrets }), 3));
+    for (const hidden of ["secret_hash", "pinned", "incarnation", "transitions"]) expect(shown).not.toContain(hidden);
   });
 });

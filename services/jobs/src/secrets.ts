@@ -53,6 +53,7 @@ async function resolve(bus: Bus, id: string, call: Call): Promise<JobSecret | nu
       ...{ principal: call.principal, action: "use_secret", resource: { type: "Secret", id, owner, labels } },
       ...{ context: {}, record: "before", request_id: createId("req") },
       ...{ intent_id: call.intentId, job_id: call.createdId, digest: null },
+      ...(call.token !== undefined && { token: call.token }),
     },
     envelope,
   );

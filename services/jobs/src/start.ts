@@ -61,13 +61,15 @@ export function decisionContext(spec: JobSpec): DecisionContext {
     pool: spec.pool,
     priority: spec.priority,
     network: spec.network.mode,
+    ...(spec.secrets.length > 0 && { secrets: [...new Set(spec.secrets.map(({ secret }) => secret))].sort() }),
   };
 }
 
-/** SHA-256 of exactly what will run, on which bytes and with which values of secrets. */
+/** SHA-256 of exactly what will run, on which bytes, and with which values of its secrets, of which it tells nothing. */
 export function startDigest(spec: JobSpec, { inputs, secrets }: Pick<StoredJob, "inputs" | "secrets">): string {
   const pinned = inputs.map(({ artifact, sha256 }) => [artifact, sha256]);
-  return sha256Of(JSON.stringify({ spec, inputs: pinned, secrets: secrets.map(({ id, value_id }) => [id, value_id]) }));
+  const values = secrets.map(({ id, value_id }) => [id, value_id]);
+  return sha256Of(JSON.stringify({ spec, inputs: pinned, secrets: values }));
 }
 
 function sha256Of(text: string): string {

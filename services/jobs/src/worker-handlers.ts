@@ -15,7 +15,7 @@ import {
   renewWorker,
   reportAttempt,
 } from "@aether/contracts";
-import type { Agents } from "./agents.ts";
+import { type Agents, principalOfOwner } from "./agents.ts";
 import type { Approvals } from "./approvals.ts";
 import { settlePlace } from "./holder-check.ts";
 import type { HolderBook } from "./holders.ts";
@@ -236,7 +236,8 @@ export function workerHandlers(parts: WorkerHandlerParts) {
         if (!isKnown || job.attempt !== attempt || job.worker !== host)
           throw new ProblemError("conflict", { detail: "this attempt is not yours any more" });
         const { owner, intent_id, secrets } = job;
-        return { owner, intent_id, inputs: job.inputs.map(({ artifact }) => artifact), secrets };
+        const principal = await principalOfOwner(agents, owner);
+        return { owner, principal, intent_id, inputs: job.inputs.map(({ artifact }) => artifact), secrets };
       },
     }),
     handler(appendLog, {

@@ -47,19 +47,24 @@ describe.skipIf(missing)(`jobs${missing ? `: ${missing}` : ""}`, () => {
     return claimed;
   }
 
-  it("artifacts is told whose an attempt is only for its secret, its number and the host that holds it", async () => {
+  it("artifacts and secrets are told whose an attempt is only for its secret, its number and the host that holds it", async () => {
     const job = await submit();
     const claimed = await claim(job.id);
     const { secret } = claimed;
     await using artifacts = await fixture.nats.connect("artifacts");
-    const check = (more: object) =>
+    await using secrets = await fixture.nats.connect("secrets");
+    const check = (more: object, by = artifacts) =>
       request(
-        artifacts,
+        by,
         checkAttempt,
         { job_id: job.id, attempt: 1, secret, host: "host-a", ...more },
         { envelope: { request_id: createId("req") } },
       );
-    expect((await check({})).reply).toEqual({ owner: "user:1000", intent_id: null, inputs: [], secrets: [] });
+    const principal = { type: "User", id: "1000", roles: ["member"] };
+    for (const by of [artifacts, secrets])
+      expect((await check({}, by)).reply).toEqual({
+        ...{ owner: "user:1000", principal, intent_id: null, inputs: [], secrets: [] },
+      });
     for (const wrong of [{ host: "host-b" }, { attempt: 2 }, { secret: "0".repeat(32) }])
       expect(await slug(check(wrong))).toBe("conflict");
     expect(await slug(check({ job_id: createId("job") }))).toBe("not-found");

@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import type { Action, DecisionContext, Principal } from "@aether/contracts";
 import { describe, expect, it } from "vitest";
 import { type Engine, openEngine, type Question } from "./engine.ts";
@@ -195,7 +197,22 @@ const table: [string, Principal, Omit<Question, "principal">, "allow" | "ask" | 
   ["a member lists secrets", member, about("list_secrets", own), "allow", "list-secrets"],
   ["an operator's job uses another's secret", operator, about("use_secret", other), "deny", ""],
   ["an operator deletes another's secret", operator, about("delete_secret", other), "deny", ""],
-  ["an agent's job uses a member's secret", agent, about("use_secret", own), "deny", ""],
+  ["an agent's job uses its person's secret", agent, about("use_secret", own), "allow", "agents-use-secrets"],
+  ["an agent's job uses another's secret", agent, about("use_secret", other), "deny", ""],
+  [
+    "an agent that works for nobody uses a secret",
+    { ...agent, owner: undefined },
+    about("use_secret", own),
+    "deny",
+    "",
+  ],
+  [
+    "an agent's small job with secrets starts",
+    agent,
+    about("start_job", aurora, { ...small, secrets: ["user:1000/db"] }),
+    "ask",
+    "agents-ask-for-secrets",
+  ],
   ["an agent sets a secret", agent, about("put_secret", "agent:aurora"), "deny", ""],
   ["a worker uses a secret", worker, about("use_secret", own), "deny", ""],
   ["memory's job uses a member's secret", memory, about("use_secret", own), "deny", ""],
@@ -450,6 +467,22 @@ describe("a set of policies", () => {
       ...about("submit_job", own, { priority: 2 }),
     });
     expect(verdict).toMatchObject({ outcome: "deny", policies: [] });
+  });
+
+  it("with the rules about secrets that the documents show gives what they say and no more", () => {
+    const text = readFileSync(join(import.meta.dirname, "../../../docs/jobs.md"), "utf8");
+    const engine = openEngine(withText(/```cedar\n(.*?)```/s.exec(text)?.[1] ?? ""));
+    const starts = (...secrets: string[]) =>
+      engine.judge({ principal: agent, ...about("start_job", aurora, { ...small, secrets }) }).outcome;
+    expect([starts("user:1000/deploy"), starts("user:1000/other")]).toEqual(["allow", "ask"]);
+    expect(starts("user:1000/deploy", "user:1000/other")).toBe("ask");
+    const lent = (id: string, labels: Record<string, string>) => {
+      const resource = { type: "Secret" as const, owner: own, labels };
+      return engine.judge({ principal: { ...member, id }, action: "use_secret", resource, context: {} }).outcome;
+    };
+    expect([lent("1001", { share: "1001" }), lent("1001", {}), lent("1002", { share: "1001" })]).toEqual([
+      ...["allow", "deny", "deny"],
+    ]);
   });
 
   it("sees labels", () => {

@@ -8,7 +8,6 @@ import {
   describeSecret,
   ProblemError,
   partsOfSecretId,
-  principalOf,
   type Reply,
   takeSecret,
 } from "@aether/contracts";
@@ -59,12 +58,12 @@ async function requireAttempt(bus: Bus, attempt: Attempt, call: Call): Promise<H
 }
 
 /** Whether the job's owner may use it now; the audit log names him. */
-async function mayUse(bus: Bus, { owner, intent_id }: Held, secret: StoredSecret, jobId: string): Promise<boolean> {
+async function mayUse(bus: Bus, { principal, intent_id }: Held, secret: StoredSecret, jobId: string): Promise<boolean> {
   const { reply } = await request(
     bus,
     decide,
     {
-      ...{ principal: principalOf(owner), action: "use_secret" },
+      ...{ principal, action: "use_secret" },
       resource: { type: "Secret", id: idOf(secret), owner: secret.owner, labels: secret.labels },
       ...{ context: {}, record: "before", request_id: createId("req"), intent_id, job_id: jobId, digest: null },
     },

@@ -28,7 +28,7 @@ export const ben: Principal = { type: "User", id: "1001", roles: ["member"] };
 
 type Log = ReturnType<typeof captureLog>;
 /** An attempt that this host holds. */
-export type Held = Reply<typeof checkAttempt> & { host: string; secret: string };
+type Held = Reply<typeof checkAttempt> & { host: string; secret: string };
 
 export interface Room extends AsyncDisposable {
   nats: TestNats;
@@ -90,7 +90,7 @@ export async function openRoom(options: { storeBytes?: number } = {}): Promise<R
       const secrets = await Promise.all(
         ids.map(async (one) => ({ id: one, value_id: (await describeOne(one)).value_id })),
       );
-      const attempt = { owner: principalName(owner), intent_id: null, inputs: [], secrets };
+      const attempt = { owner: principalName(owner), principal: owner, intent_id: null, inputs: [], secrets };
       held.set(id, { ...attempt, host: "host-a", secret: randomBytes(16).toString("hex") });
       return id;
     },
@@ -109,8 +109,8 @@ function servePolicy(bus: Bus, policy: Room["policy"]): Promise<AsyncDisposable>
     async handle(asked) {
       policy.asked.push(asked);
       const outcome = policy.allows(asked) ? ("allow" as const) : ("deny" as const);
-      const answer = { decision_id: null, reason: "as scripted", policies: [], policy_version: "v" };
-      return { ...answer, outcome, approval_id: null, visible: true, scope: "own" as const };
+      const answer = { decision_id: null, approval_id: null, reason: "as scripted", policies: [], policy_version: "v" };
+      return { ...answer, outcome, visible: true, scope: "own" as const };
     },
   });
   return serve(bus, { service: "policy", version: "0", description: "answers as the test says", handlers: [decided] });

@@ -1,5 +1,6 @@
 // The secrets of an attempt, taken right before its sandbox is made: they go from the bus into pipes of the sandbox, and what
 // this process holds of them is overwritten.
+import { setTimeout as delay } from "node:timers/promises";
 import { type Bus, request } from "@aether/bus";
 import { type Claim, createId, ProblemError, takeSecret } from "@aether/contracts";
 import type { SecretFile } from "@aether/sandbox";
@@ -13,10 +14,23 @@ export interface Secrets extends Disposable {
 /** Asks for one secret. */
 export type TakeSecret = (claim: Claim, id: string) => Promise<Uint8Array>;
 
+/** A service that died is back by then; what is longer away is told, and tried again as another attempt. */
+const patienceMs = 10_000;
+const retryMs = 200;
+
 export function createTakeSecret(bus: Bus): TakeSecret {
   return async ({ job_id, attempt, secret }, id) => {
-    const envelope = { request_id: createId("req") };
-    return (await request(bus, takeSecret, { job_id, attempt, secret, id }, { envelope })).bytes;
+    const endsAt = performance.now() + patienceMs;
+    for (;;) {
+      try {
+        const envelope = { request_id: createId("req") };
+        return (await request(bus, takeSecret, { job_id, attempt, secret, id }, { envelope })).bytes;
+      } catch (error) {
+        const isAway = error instanceof ProblemError && error.problem.status >= 500;
+        if (!isAway || performance.now() > endsAt) throw error;
+        await delay(retryMs);
+      }
+    }
   };
 }
 

@@ -40,6 +40,6 @@ export const secretsSet = defineCommand({
 
 function readGiven(name: string, { file }: Values<typeof options>, { err }: Terminal, stdin: NodeJS.ReadStream) {
   if (file !== undefined && file !== "-") return readValueFile(file, limits.secretBytes);
-  if (file === undefined && stdin.isTTY) return typeValue(stdin, err, `${name}: `);
+  if (file === undefined && stdin.isTTY) return typeValue({ stdin, err }, name);
   return readValue(stdin, limits.secretBytes);
 }
