@@ -84,7 +84,7 @@ describe.skipIf(missing)(`quotas and processes that are killed${missing ? `: ${m
     for (let i = 0; i < 3; i++) await aether.client.jobs.submit(waiting);
     await Promise.all([aether.programs.jobs.kill(), aether.programs.jobs2.kill(), aether.nats.restart()]);
     await waitFor("everything to be back", () => aether.ready().then(() => true), 30_000);
-    expect(await used()).toBe(3);
+    expect(await waitFor("what is held to be told", used)).toBe(3);
     await endAll();
   });
 
