@@ -72,7 +72,11 @@ export const problems = {
     title: "The headers are over the maximum",
     mend: "Send fewer or shorter headers.",
   },
-  "too-many-requests": { status: 429, title: "A limit is reached", mend: "Wait for `Retry-After` seconds." },
+  "too-many-requests": {
+    status: 429,
+    title: "A limit is reached",
+    mend: "Wait for `Retry-After` seconds; a quota, which `detail` then names, is free when something of yours has ended.",
+  },
   "internal-error": {
     status: 500,
     title: "Something here is broken",

@@ -19,6 +19,7 @@ import {
   type Request,
   readEvents,
   readLogs,
+  readRates,
   stopJob,
   submitJob,
 } from "@aether/contracts";
@@ -43,6 +44,8 @@ export interface Script {
   pages: number;
   /** Events as they are answered, by their sequence from 1. */
   readonly events: string[];
+  /** Rates that were set, with how often they were. */
+  rates: { revision: number; rates: Record<string, number> };
   /** Called whenever something changed. */
   changed(): void;
   /** Resolves at the next change, or after the time. */
@@ -57,6 +60,7 @@ export function createScript(): Script {
     log: { batches: [], bytes: [] },
     pages: 0,
     events: [],
+    rates: { revision: 0, rates: {} },
     changed() {
       for (const resolve of waiting.splice(0)) resolve();
     },
@@ -157,6 +161,12 @@ export function serveJobs(bus: Bus, script: Script): Promise<AsyncDisposable> {
             found = readPage(script, requireJob(request.id), request);
           }
           return found;
+        },
+      }),
+      handler(readRates, {
+        async handle({ known, wait_ms }, { closing }) {
+          if (script.rates.revision <= known) await wait(wait_ms, closing);
+          return script.rates;
         },
       }),
       handler(healthOperation("jobs"), { handle: async () => ({ version: "1.2.3", degraded: [] }) }),

@@ -485,4 +485,30 @@ describe.skipIf(missing)(`gateway${missing ? `: ${missing}` : ""}`, () => {
     expect(await ended).toBe(0);
     expect(statSync(socketPath, { throwIfNoEntry: false })).toBeUndefined();
   });
+
+  it("holds a principal to the rate that was set for it, and lets an operator look at the health all the same", async () => {
+    await using gateway = await start();
+    const { script, socketPath } = gateway;
+    const version = () => send(socketPath, "GET", "/v0/version");
+    const first = await Promise.all(Array.from({ length: 300 }, version));
+    expect(new Set(first.map(({ status }) => status))).toEqual(new Set([200])); // nothing is set for an operator
+    script.rates = { revision: 1, rates: { "user:0": 0.01 } };
+    script.changed();
+    const refused = await waitFor("a refusal", async () => {
+      const answer = await version();
+      return answer.status === 429 && answer;
+    });
+    expect(Number(refused.headers["retry-after"])).toBeGreaterThan(60);
+    expect(Problem.parse(json(refused))).toMatchObject({
+      type: "urn:aether:problem:too-many-requests",
+      detail: "quota requests_per_second: 0.01 are allowed",
+    });
+    const job = { body: { command: ["true"] } };
+    expect((await send(socketPath, "POST", "/v0/jobs", job)).status).toBe(429);
+    expect(script.calls).toEqual([]);
+    expect((await send(socketPath, "GET", "/v0/health")).status).toBe(200);
+    script.rates = { revision: 2, rates: {} };
+    script.changed();
+    await waitFor("the limit to be gone", async () => (await version()).status === 200);
+  });
 });
