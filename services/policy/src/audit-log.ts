@@ -43,7 +43,7 @@ export interface AuditLog extends AsyncDisposable {
   readonly seq: number;
   /** How old the newest checkpoint is, null before the first of this process. */
   readonly checkpointAgeMs: number | null;
-  /** Seals everything that is stored now. */
+  /** Seals everything that is stored now, and signs where the log ends. */
   sealAll(): Promise<Segment[]>;
   readonly space: Readonly<Space>;
   /** What is wrong with the log, in words. */
@@ -113,7 +113,11 @@ export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> 
     get checkpointAgeMs() {
       return checkpointer.writtenAtMs === null ? null : performance.now() - checkpointer.writtenAtMs;
     },
-    sealAll: () => sealer.sealAll(),
+    async sealAll() {
+      const sealed = await sealer.sealAll();
+      await checkpointer.now();
+      return sealed;
+    },
     space,
     degraded: () => faultsOf(space, sealer, checkpointer),
     async [Symbol.asyncDispose]() {
