@@ -110,6 +110,7 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
       "GET /v0/memory/search": remembered,
       "DELETE /v0/memory/entries/{id}": remembered,
       "GET /v0/audit": done,
+      "GET /v0/audit/export": done,
       "GET /v0/audit/{id}": async () => {
         await done();
         return JSON.parse((await curl.get("/v0/audit?action=submit_job&limit=1")).body).items[0].id;
@@ -142,7 +143,7 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
       const { args, reply } = documented.get(route) ?? { args: [], reply: null };
       const id = await given[route]?.();
       const real = await curl.run(
-        ...args.map((word) => (id ? word.replaceAll(/(job|art|mem)_[0-9a-z]{26}/g, id) : word)),
+        ...args.map((word) => (id ? word.replaceAll(/(job|art|mem|aud)_[0-9a-z]{26}/g, id) : word)),
       );
       expect(real.status).toBe(statuses[route] ?? 200);
       expect(real.headers.get("aether-request-id")).toMatch(/^req_[0-9a-z]{26}$/);
@@ -527,6 +528,7 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
     it("are not shown the audit log", async () => {
       for (const answer of [
         await curl.as(ada).get("/v0/audit"),
+        await curl.as(ada).get("/v0/audit/export"),
         await curl.as(ada).get(`/v0/audit/${createId("aud")}`),
         await curl.as(ada).post("/v0/audit/verify", {}),
         await curl.as(ada).post("/v0/audit/archive", {}),

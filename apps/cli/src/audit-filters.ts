@@ -20,7 +20,7 @@ export const auditFilters = {
 /** The filters of a request; throws UsageError. */
 export function toFilters(values: Values<typeof auditFilters>) {
   const time = (text: string | undefined) => (text === undefined ? undefined : toSince(text, limits.auditSinceMaxMs));
-  const parsed = listAudit.request.omit({ limit: true, cursor: true, order: true, digest: true }).safeParse({
+  const parsed = listAudit.request.omit({ limit: true, cursor: true, digest: true }).safeParse({
     ...{ actor: values.actor, action: values.action, job_id: values.job, intent_id: values.intent },
     ...{ decision: values.decision, kind: values.kind, since: time(values.since), until: time(values.until) },
   });

@@ -11,7 +11,7 @@ import {
   sendChunk,
   uploadArtifact,
 } from "./artifacts.ts";
-import { archiveAudit, getAudit } from "./audit.ts";
+import { archiveAudit, exportAudit, getAudit } from "./audit.ts";
 import type { Operation } from "./define.ts";
 import { emitEvent, readEvents } from "./events.ts";
 import { checkAttempt, describeArtifact, giveOutput, takeInput } from "./job-artifacts.ts";
@@ -60,6 +60,7 @@ export const services = {
     decide,
     checkPolicy,
     listAudit,
+    exportAudit,
     getAudit,
     verifyAudit,
     archiveAudit,

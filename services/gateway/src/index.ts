@@ -3,6 +3,7 @@
 import { type Bus, countTraces } from "@aether/bus";
 import {
   createOpenApi,
+  exportAudit,
   limits,
   ProblemError,
   principalName,
@@ -19,6 +20,7 @@ import {
   type Registry,
   type Span,
 } from "@aether/telemetry";
+import { answerExport } from "./audit-route.ts";
 import { invalidField, refuseBody, toEnvelope } from "./call.ts";
 import { answerDownload } from "./download-route.ts";
 import { answerEvents } from "./events-route.ts";
@@ -179,6 +181,9 @@ async function answer(context: Context, exchange: Exchange, { route, params, sea
       return answerUpload({ ...context, bus }, exchange, { operation, search, envelope });
     if (operation.kind === "download")
       return answerDownload({ ...context, bus }, exchange, { id: params.id ?? "", search, envelope });
+    if (operation.name === exportAudit.name) {
+      return answerExport({ ...context, bus, log }, exchange, { search, envelope });
+    }
     if (operation.name === readEvents.name) {
       return answerEvents({ ...context, bus, log }, exchange, { search, envelope });
     }

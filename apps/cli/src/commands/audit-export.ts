@@ -1,12 +1,12 @@
 import { constants } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
-import { canonicalJson, parseLine } from "@aether/chain";
-import { limits } from "@aether/contracts";
+import { parseLine } from "@aether/chain";
 import { auditFilters, toFilters } from "../audit-filters.ts";
 import { defineCommand, type Options } from "../command.ts";
 import { exitCodes, Failure, UsageError } from "../failure.ts";
-import { retryWhileAway } from "../patience.ts";
+import { patienceMs } from "../patience.ts";
 import { createProgress } from "../progress.ts";
+import { printJsonLines } from "../terminal.ts";
 
 /** More than any record takes. */
 const lineMaxBytes = 1024 * 1024;
@@ -41,20 +41,14 @@ export const auditExport = defineCommand({
     const client = await connect();
     await using target = values.output === undefined ? null : await openTarget(values.output, values.resume);
     using progress = createProgress(terminal.err);
-    let cursor = target?.after ?? (values.after === "0" ? undefined : values.after);
-    for (let count = 0; ; ) {
-      const place = { order: "oldest" as const, limit: limits.pageMax, ...(cursor !== undefined && { cursor }) };
-      const page = await retryWhileAway(() => client.audit.list({ ...filters, ...place }));
-      const text = page.items.map((record) => `${canonicalJson(record)}\n`).join("");
-      if (target) await target.handle.appendFile(text);
-      else {
-        terminal.out.write(text);
-        await terminal.out.drained();
-      }
-      count += page.items.length;
+    const after = target?.after ?? Number(values.after ?? 0);
+    let count = 0;
+    for await (const records of client.audit.export({ ...filters, after, resumeForMs: patienceMs })) {
+      if (target) await target.handle.appendFile(records.map((record) => `${JSON.stringify(record)}\n`).join(""));
+      else await printJsonLines(terminal.out, records);
+      count += records.length;
       if (target) progress.say(`${count} records`);
-      if (page.next_cursor === null || terminal.closed.aborted) break;
-      cursor = page.next_cursor;
+      if (terminal.closed.aborted) break;
     }
     progress.clear();
     return exitCodes.done;
@@ -65,7 +59,7 @@ export const auditExport = defineCommand({
 async function openTarget(
   file: string,
   resume: boolean,
-): Promise<{ handle: FileHandle; after: string | undefined } & AsyncDisposable> {
+): Promise<{ handle: FileHandle; after: number } & AsyncDisposable> {
   const { O_RDWR, O_CREAT, O_EXCL, O_APPEND } = constants;
   const handle = await open(file, O_RDWR | O_APPEND | O_CREAT | (resume ? 0 : O_EXCL), 0o600).catch((error) => {
     if (error.code !== "EEXIST") throw error;
@@ -80,16 +74,16 @@ async function openTarget(
   }
 }
 
-async function cutBehindLast(file: string, handle: FileHandle): Promise<string | undefined> {
+async function cutBehindLast(file: string, handle: FileHandle): Promise<number> {
   const { size } = await handle.stat();
   const from = Math.max(0, size - 2 * lineMaxBytes);
   const buffer = Buffer.alloc(size - from);
   await handle.read(buffer, 0, buffer.length, from);
   const whole = buffer.subarray(0, buffer.lastIndexOf("\n") + 1);
   await handle.truncate(from + whole.length);
-  if (whole.length === 0) return undefined;
+  if (whole.length === 0) return 0;
   const last = whole.subarray(whole.subarray(0, -1).lastIndexOf("\n") + 1).toString();
   const seq = parseLine(last)?.seq;
-  if (Number.isSafeInteger(seq)) return String(seq);
+  if (Number.isSafeInteger(seq)) return Number(seq);
   throw new Failure(`${file} does not end with an audit record`, { next: "name the file that the export wrote" });
 }
