@@ -3,7 +3,7 @@ import { mkdir } from "node:fs/promises";
 import { basename, join } from "node:path";
 import type { Bus } from "@aether/bus";
 import type { Logger } from "@aether/telemetry";
-import { beginLog, readStored } from "./audit-start.ts";
+import { beginLog, lostRecords, readStored } from "./audit-start.ts";
 import type { OutcomePosition } from "./audit-state.ts";
 import { streamMaxBytes } from "./audit-stream.ts";
 import { type AppendOptions, AuditWriter } from "./audit-writer.ts";
@@ -73,8 +73,9 @@ export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> 
     }),
   );
   const before = stored.state.end;
-  await beginLog(bus, stored, space);
+  await beginLog(bus, stored, space, checkpoints.newestSeq);
   const { end } = stored.state;
+  const lost = checkpoints.newestSeq > before.seq ? lostRecords(before.seq, checkpoints.newestSeq) : null;
   const checkpointer = startCheckpointer(checkpoints, before, log);
   checkpointer.grown(end);
   const writer = new AuditWriter({ bus, end, sequence: stored.sequence, space, onStored: checkpointer.grown });
@@ -119,7 +120,10 @@ export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> 
       return sealed;
     },
     space,
-    degraded: () => faultsOf(space, sealer, checkpointer),
+    degraded: () => [
+      ...(lost ? [`${lost}; aether audit verify says more`] : []),
+      ...faultsOf(space, sealer, checkpointer),
+    ],
     async [Symbol.asyncDispose]() {
       await sealer[Symbol.asyncDispose]();
       const stop = createDraft({ kind: "writer.stop", actor: policyActor, action: "audit.stop" });

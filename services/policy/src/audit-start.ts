@@ -40,13 +40,13 @@ export async function readStored(bus: Bus, segmentsDir: string): Promise<Stored>
   return { state, sequence: stream.lastSequence, unsealedBytes, sealed };
 }
 
-/** Appends the first records; `stored` and `space` are then as the log is. */
-export async function beginLog(bus: Bus, stored: Stored, space: Space): Promise<void> {
+/** Appends the first records; `stored` and `space` are then as the log is. `signedSeq`: how far it went on, says a checkpoint. */
+export async function beginLog(bus: Bus, stored: Stored, space: Space, signedSeq: number): Promise<void> {
   const giveUpAt = performance.now() + takeOverMs;
   for (;;) {
     const lines: string[] = [];
     let { end } = stored.state;
-    for (const draft of beginning(stored.state, stored.sequence)) {
+    for (const draft of beginning(stored.state, stored.sequence, signedSeq)) {
       const placed = place(prepare(draft), end);
       lines.push(placed.line);
       end = placed.end;
@@ -80,7 +80,12 @@ async function readOn(bus: Bus, stored: Stored, space: Space): Promise<void> {
   }
 }
 
-function beginning({ end, lastKind }: LogState, sequence: number): Draft[] {
+/** What a checkpoint that speaks of more than is stored says of the store. */
+export function lostRecords(storedSeq: number, signedSeq: number): string {
+  return `a signed checkpoint says that the log went on to record ${signedSeq}, and it ended at ${storedSeq}: it was cut, or lost by its store`;
+}
+
+function beginning({ end, lastKind }: LogState, sequence: number, signedSeq: number): Draft[] {
   const clean = end.seq === 0 || lastKind === "writer.stop";
   const provenance = { request_id: null, digest: null, source: { stream: auditStream, sequence } };
   const about = { actor: policyActor, provenance };
@@ -88,10 +93,12 @@ function beginning({ end, lastKind }: LogState, sequence: number): Draft[] {
     ...{ ...about, kind: "writer.start", action: "audit.start" },
     note: end.seq === 0 ? "the first record" : `goes on from record ${end.seq}, whose hash is ${end.hash}`,
   });
-  if (clean) return [start];
-  const gap = createDraft({
-    ...{ ...about, kind: "gap", action: "audit.gap" },
-    note: "the writer before did not end: status reads and repeated denials of its last second may not be recorded",
-  });
-  return [start, gap];
+  const gap = (note: string) => createDraft({ ...about, kind: "gap", action: "audit.gap", note });
+  const gaps = [
+    clean
+      ? []
+      : gap("the writer before did not end: status reads and repeated denials of its last second may not be recorded"),
+    signedSeq > end.seq ? gap(lostRecords(end.seq, signedSeq)) : [],
+  ];
+  return [start, ...gaps.flat()];
 }
