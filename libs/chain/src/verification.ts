@@ -9,7 +9,7 @@ const tornNoteMax = 400;
 /** A checkpoint is due every thousand records; so many without one are suspicious. */
 const uncheckedMax = 5000;
 
-export interface Fault {
+interface Fault {
   seq: number | null;
   fault: string;
 }

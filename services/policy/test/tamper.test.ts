@@ -221,7 +221,10 @@ describe.skipIf(missing)(`tampering${missing ? `: ${missing}` : ""}`, () => {
     expect(degraded.join()).toContain(lost);
     const { reply } = await request(gateway, verifyAudit, {}, { envelope });
     expect(reply.state).toBe("tampered");
-    expect(reply.faults[0]).toMatchObject({ seq: signed, fault: expect.stringMatching(/says it went on|has another hash/) });
+    expect(reply.faults[0]).toMatchObject({
+      seq: signed,
+      fault: expect.stringMatching(/says it went on|has another hash/),
+    });
   });
 
   describe.each(Object.entries(ways))("%s", (name, { change, at, fault, sealFault = fault, localCheckpoints }) => {
