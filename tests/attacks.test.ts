@@ -102,6 +102,15 @@ const attacks: Record<number, { attack: string; tests: [file: string, name: stri
         "tests/policy-down.test.ts",
         "full: submits are 503, stop and kill still work by its reserve, and sealing makes room again (attack 8)",
       ],
+      [
+        `${policy}/segments.test.ts`,
+        "a full log refuses everything but stop and kill, then these too; sealing mends it and nothing is lost",
+      ],
+      [`${policy}/segments.test.ts`, "a full disk under the segments fills the log, and room on it mends that"],
+      [
+        `${policy}/mirror.test.ts`,
+        "stops at a full disk without holding up a decision, and goes on when there is room",
+      ],
       [`${policy}/decide.test.ts`, "equal denials are one record at once and one counted record a second"],
       ["apps/aetherd/test/recovery.test.ts", "starts nats-server anew when the disk has failed it a write"],
       [artifacts, "refuses what does not fit, keeps what it has, and has room again when something goes"],
@@ -127,6 +136,7 @@ const attacks: Record<number, { attack: string; tests: [file: string, name: stri
       ],
       [`${policy}/audit.test.ts`, "a second writer takes over, the first one answers nothing more (attack 12)"],
       ["tests/policy-down.test.ts", "when somebody else wrote the audit log nothing more is decided"],
+      [`${policy}/kills.test.ts`, "policy killed at random"],
     ],
   },
   13: {
@@ -179,6 +189,7 @@ const attacks: Record<number, { attack: string; tests: [file: string, name: stri
     tests: [
       [`${policy}/audit.test.ts`, "status reads are refused while the last counts are not stored (attack 19)"],
       [`${policy}/audit.test.ts`, "a writer says how the one before it ended (attack 19)"],
+      [`${policy}/kills.test.ts`, "policy killed at random"],
       [`${policy}/decide.test.ts`, "only status reads are counted, whatever the caller says"],
     ],
   },

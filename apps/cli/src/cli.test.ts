@@ -39,7 +39,7 @@ describe("the command line", () => {
   it.each([
     [["dance"], "Unknown command 'dance'"],
     [["policy"], "needs one of: ls, check, test"],
-    [["audit", "burn"], "needs one of: ls, verify"],
+    [["audit", "burn"], "needs one of: ls, show, find, verify, export, archive"],
     [["ps", "extra"], "Unexpected argument 'extra'"],
     [["stop"], "JOB is missing"],
     [["logs", "--nonsense", "x"], "Unknown option '--nonsense'"],

@@ -200,9 +200,25 @@ export const groups: Readonly<Record<string, Readonly<Record<string, Entry>>>> =
       about: "List audit records",
       load: async () => (await import("./commands/audit-list.ts")).auditList,
     },
+    "audit show": {
+      about: "Show an audit record and its place in the chain",
+      load: async () => (await import("./commands/audit-show.ts")).auditShow,
+    },
+    "audit find": {
+      about: "Find the records about these bytes",
+      load: async () => (await import("./commands/audit-find.ts")).auditFind,
+    },
     "audit verify": {
       about: "Verify that the audit log is whole and unchanged",
       load: async () => (await import("./commands/audit-verify.ts")).auditVerify,
+    },
+    "audit export": {
+      about: "Write audit records as lines of JSON",
+      load: async () => (await import("./commands/audit-export.ts")).auditExport,
+    },
+    "audit archive": {
+      about: "Seal old audit records into a file",
+      load: async () => (await import("./commands/audit-archive.ts")).auditArchive,
     },
   },
   Quotas: {

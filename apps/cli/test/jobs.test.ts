@@ -157,6 +157,19 @@ describe.skipIf(missing)(`aether${missing ? `: ${missing}` : ""}`, () => {
       stdout: expect.stringMatching(/^intact: /),
     });
     expect(JSON.parse((await aether.run(["audit", "verify", "--json"])).stdout)).toMatchObject({ state: "intact" });
+    expect(await aether.run(["audit", "ls", "--since", "someday"])).toMatchObject({ code: 2 });
+    expect((await aether.run([...denied, "--until", "1h"])).stdout).not.toMatch(/submit_job/);
+    const shown = await aether.run(["audit", "show", listed.items[0]?.id ?? ""]);
+    expect(shown).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/^action +submit_job$.*^stands in the chain/ms),
+    });
+    expect(await aether.run(["audit", "show", "aud_00000000000000000000000000"])).toMatchObject({ code: 4 });
+    expect(await aether.run(["audit", "archive"])).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/^sealed records \d+ to/),
+    });
+    expect(await aether.run(["audit", "find"], { input: "of this nothing was decided" })).toMatchObject({ code: 1 });
     expect(await aether.run(["policy", "check", "submit_job", "-c", "timeout_ms=8d"])).toMatchObject({
       code: 1,
       stdout: "deny: no job may run longer than 7 days\npolicies: limit-timeout\n",

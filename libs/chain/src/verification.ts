@@ -9,7 +9,7 @@ const tornNoteMax = 400;
 /** A checkpoint is due every thousand records; so many without one are suspicious. */
 const uncheckedMax = 5000;
 
-export interface Fault {
+interface Fault {
   seq: number | null;
   fault: string;
 }
@@ -41,14 +41,19 @@ export interface Verification {
   report(): Report;
 }
 
-/** Begins to verify a log. */
-export function startVerification(files: readonly CheckpointFile[], key: NoteKey): Verification {
+/** Begins to verify a log. A copy may end before the checkpoints do: it may only be older. */
+export function startVerification(
+  files: readonly CheckpointFile[],
+  key: NoteKey,
+  { isCopy = false }: { isCopy?: boolean } = {},
+): Verification {
   const places = files.map(({ name, content }) => ({ name, ...parseNotes(content) }));
   const watched = new Set(places.flatMap(({ notes }) => notes.map(({ end }) => end.seq)));
   const hashes = new Map<number, string>();
   const [contradictions, missing]: [Fault[], Fault[]] = [[], []];
   const tampered = (seq: number | null, fault: string) => void contradictions.push({ seq, fault });
   let first: number | null = null;
+  let newer = 0;
   let end = chainStart;
 
   /** Where a source that begins with this line must go on from; what lies between is noted as missing. */
@@ -67,6 +72,7 @@ export function startVerification(files: readonly CheckpointFile[], key: NoteKey
     for (const { note, end: said } of notes) {
       const known = hashes.get(said.seq);
       if (!verifyNote(note, key)) tampered(said.seq, `a checkpoint in ${name} is not signed by this log's key`);
+      else if (said.seq > end.seq && isCopy) newer = Math.max(newer, said.seq);
       else if (said.seq > end.seq) {
         tampered(said.seq, `the log ends at ${end.seq}, a checkpoint in ${name} says it went on to ${said.seq}`);
       } else if (known && known !== said.hash) {
@@ -112,6 +118,10 @@ export function startVerification(files: readonly CheckpointFile[], key: NoteKey
     report() {
       for (const place of places) checkPlace(place);
       comparePlaces();
+      if (newer > 0) {
+        const cause = "it is older than the checkpoints, or its end was cut";
+        missing.push({ seq: end.seq + 1, fault: `the copy ends at ${end.seq}, the log went on to ${newer}: ${cause}` });
+      }
       const found = first !== null;
       return {
         state: contradictions.length > 0 ? "tampered" : missing.length > 0 ? "incomplete" : "intact",

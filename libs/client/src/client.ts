@@ -5,6 +5,7 @@ import {
   type Approval,
   type Artifact,
   addAgent,
+  type AuditRecord,
   addEntry,
   answerApproval,
   archiveAudit,
@@ -67,6 +68,7 @@ import {
 } from "@aether/contracts";
 import type { z } from "zod";
 import { type Content, type PutOptions, putContent, readContent } from "./artifacts.ts";
+import { type ExportOptions, readAuditBatches } from "./audit.ts";
 import { requestJson, requestText } from "./call.ts";
 import { type EventOptions, readEventBatches } from "./events.ts";
 import { type LogOptions, readLogBatches, readLogFrames } from "./logs.ts";
@@ -148,6 +150,8 @@ export interface Client {
   };
   readonly audit: {
     list(filters?: Input<typeof listAudit>, options?: CallOptions): Promise<Reply<typeof listAudit>>;
+    /** Every record in order, as it is hashed; goes on by itself where it broke. */
+    export(options?: ExportOptions): AsyncGenerator<AuditRecord[], void, void>;
     get(id: string, options?: CallOptions): Promise<Reply<typeof getAudit>>;
     verify(options?: CallOptions): Promise<Reply<typeof verifyAudit>>;
     archive(options?: CallOptions): Promise<Reply<typeof archiveAudit>>;
@@ -250,6 +254,7 @@ export function createClient(transport: Transport): Client {
     },
     audit: {
       list: (filters = {}, options) => call(listAudit, filters, options),
+      export: (options = {}) => readAuditBatches(transport, options),
       get: (id, options) => call(getAudit, { id }, options),
       verify: (options) => call(verifyAudit, {}, options),
       archive: (options) => call(archiveAudit, {}, options),

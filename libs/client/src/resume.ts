@@ -21,6 +21,8 @@ export interface Reading<T> {
   path(): string;
   /** The frames to give of those that came together, up to the end where it is among them: the last frame, or an error. */
   take(values: readonly unknown[]): { frames: T[]; end: ProblemError | "last" | null };
+  /** Whether an answer that ends rightly is over: what is no follow of something that goes on, and has no last frame. */
+  readonly endsByItself?: boolean;
 }
 
 const resumeForMs = 60_000;
@@ -86,7 +88,7 @@ async function* readOnce<T>(
   } finally {
     clearTimeout(timer);
   }
-  if (options.follow) throw new BrokenFollow("what was followed ended before its last frame");
+  if (options.follow && !reading.endsByItself) throw new BrokenFollow("what was followed ended before its last frame");
 }
 
 /** The exception for a problem that came as a frame. */

@@ -1,9 +1,39 @@
-// What people ask about the audit log beside its list: one record with the proof of its place, and room.
+// What people ask about the audit log beside its list: all of it as lines, one record with the proof of its place, and room.
 import { z } from "zod";
 import { defineOperation } from "./define.ts";
 import { AuditId } from "./ids.ts";
 import { limits } from "./limits.ts";
-import { AuditRecord } from "./policy.ts";
+import { AuditRecord, listAudit } from "./policy.ts";
+
+const { limit: _, cursor: __, ...filters } = listAudit.request.shape;
+const after = z
+  .int()
+  .min(0)
+  .default(0)
+  .describe("Only records with a greater `seq`: where an export that was cut off goes on");
+
+/** Query of `GET /v0/audit/export`. */
+export const AuditExportQuery = z.strictObject({ ...filters, after });
+
+/** Its bytes are the records, one a line, as they are stored and hashed. */
+export const AuditPage = z.object({
+  after: z.int().describe("Give back as `after` for the next page; moves also where nothing was found"),
+  until: z.int().describe("The newest record when this was asked first; the same for the next page"),
+});
+
+export const exportAudit = defineOperation({
+  name: "policy.export",
+  kind: "pages",
+  summary: "Read audit records as they are hashed, oldest first",
+  http: { method: "GET", path: "/audit/export", status: 200, query: AuditExportQuery },
+  request: z.strictObject({ ...filters, after, until_seq: z.int().min(0).optional() }),
+  reply: AuditPage,
+  bytes: "reply",
+  problems: ["invalid-request", "policy-denied"],
+  access: { action: "read_audit", resource: "Audit", owner: "caller", record: "before" },
+  callers: ["gateway"],
+  retry: "safe",
+});
 
 export const getAudit = defineOperation({
   name: "policy.record",

@@ -1,8 +1,10 @@
 import { describe, expect, it } from "vitest";
+import { AuditExportQuery } from "./audit.ts";
 import { EventFrame, EventQuery } from "./events.ts";
 import { type Example, examples, problemExample } from "./examples.ts";
 import { LogFrame, LogQuery } from "./logs.ts";
 import { operations } from "./operations.ts";
+import { AuditRecord } from "./policy.ts";
 import { Problem } from "./problem.ts";
 import { formatQuery, parseQuery, querySchema } from "./query.ts";
 import { systemRoutes } from "./system.ts";
@@ -23,6 +25,11 @@ describe("the examples", () => {
       if (name === "jobs.logs") {
         LogQuery.parse(named);
         expect(LogFrame.array().parse(reply)).toEqual(reply);
+        return;
+      }
+      if (name === "policy.export") {
+        AuditExportQuery.parse(named);
+        expect(AuditRecord.array().parse(reply)).toEqual(reply);
         return;
       }
       if (name === "events.read") {

@@ -411,6 +411,7 @@ export const examples: Readonly<Record<string, Example>> = {
     query: { job_id: jobId, action: "submit_job", since: "1h" },
     reply: { items: [decided], next_cursor: null },
   },
+  "policy.export": { query: { job_id: jobId, action: "submit_job" }, reply: [decided] },
   "policy.record": {
     params: { id: decided.id },
     reply: { record: decided, proof: { state: "signed", place: "stream", checkpoint_seq: 1004, fault: null } },

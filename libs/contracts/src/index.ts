@@ -32,7 +32,7 @@ export {
   sendChunk,
   uploadArtifact,
 } from "./artifacts.ts";
-export { archiveAudit, getAudit } from "./audit.ts";
+export { AuditExportQuery, AuditPage, archiveAudit, exportAudit, getAudit } from "./audit.ts";
 export {
   type Caller,
   type Decided,

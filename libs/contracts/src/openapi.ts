@@ -3,6 +3,7 @@
 import { z } from "zod";
 import { Approval, Grant } from "./approvals.ts";
 import { Artifact } from "./artifacts.ts";
+import { exportAudit } from "./audit.ts";
 import type { Operation } from "./define.ts";
 import { CloudEvent, EventFrame, EventInput, readEvents } from "./events.ts";
 import { type Example, examples, problemExample } from "./examples.ts";
@@ -148,6 +149,7 @@ function bodyOf(operation: Operation, example: Example, components: Json): Json 
 }
 
 function replyOf(operation: Operation, example: Example, components: Json): Json {
+  if (operation.name === exportAudit.name) return streamOf(AuditRecord, example, components);
   if (operation.name === readEvents.name) return streamOf(EventFrame, example, components);
   if (operation.kind === "download") return bytes;
   if (operation.name !== readLogs.name) {

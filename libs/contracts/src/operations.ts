@@ -21,7 +21,7 @@ import {
   sendChunk,
   uploadArtifact,
 } from "./artifacts.ts";
-import { archiveAudit, getAudit } from "./audit.ts";
+import { archiveAudit, exportAudit, getAudit } from "./audit.ts";
 import type { Operation } from "./define.ts";
 import { emitEvent, readEvents } from "./events.ts";
 import { checkAttempt, describeArtifact, giveOutput, takeInput } from "./job-artifacts.ts";
@@ -85,6 +85,7 @@ export const services = {
     checkPolicy,
     listPolicies,
     listAudit,
+    exportAudit,
     getAudit,
     verifyAudit,
     archiveAudit,

@@ -226,7 +226,7 @@ const moment = z.union([durationSchema(0, limits.auditSinceMaxMs), z.iso.datetim
 export const listAudit = defineOperation({
   name: "policy.audit",
   kind: "unary",
-  summary: "List audit records",
+  summary: "List audit records, newest first",
   http: { method: "GET", path: "/audit", status: 200 },
   request: z.strictObject({
     actor: z.string().max(200).optional().describe("`user:1000`, `service:jobs`, …"),
@@ -242,7 +242,6 @@ export const listAudit = defineOperation({
       .describe("Only what was decided about exactly this: SHA-256 of a file's bytes or a spec, or as a record has it"),
     since: moment.optional().describe("Only records written at or after this time, or within this duration (`1h`)"),
     until: moment.optional().describe("Only records written before this time, or longer ago than this duration"),
-    order: z.enum(["newest", "oldest"]).default("newest").describe("Which come first"),
     limit: z.int().min(1).max(limits.pageMax).default(limits.pageDefault),
     cursor: z.string().max(200).optional(),
   }),

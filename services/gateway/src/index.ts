@@ -5,6 +5,7 @@ import { type Bus, countTraces } from "@aether/bus";
 import {
   createId,
   createOpenApi,
+  exportAudit,
   followAgents,
   limits,
   type Principal,
@@ -34,6 +35,7 @@ import {
 } from "@aether/telemetry";
 import { type AgentSocketsOptions, startAgentSockets } from "./agent-sockets.ts";
 import { ask } from "./ask.ts";
+import { answerExport } from "./audit-route.ts";
 import { invalidField, refuseBody, toEnvelope } from "./call.ts";
 import { answerDownload } from "./download-route.ts";
 import { answerEvents } from "./events-route.ts";
@@ -241,6 +243,9 @@ async function answer(context: Context, exchange: Exchange, call: Call): Promise
       return answerUpload({ ...context, bus }, exchange, { operation, search, envelope });
     if (operation.kind === "download")
       return answerDownload({ ...context, bus }, exchange, { id: params.id ?? "", search, envelope });
+    if (operation.name === exportAudit.name) {
+      return answerExport({ ...context, bus, log }, exchange, { search, envelope });
+    }
     if (operation.name === readEvents.name) {
       return answerEvents({ ...context, bus, log }, exchange, { search, envelope });
     }

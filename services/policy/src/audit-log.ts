@@ -1,18 +1,18 @@
 // The audit log of this installation: opened at what is stored, begun with a `writer.start` record, ended with a `writer.stop`.
-// A log whose last record is anything else was not ended; then a `gap` record says what may be missing.
 import { mkdir } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { type Bus, streamState } from "@aether/bus";
+import type { Bus } from "@aether/bus";
 import type { Logger } from "@aether/telemetry";
-import { applyRecord, emptyState, type LogState, type OutcomePosition, parseRecords } from "./audit-state.ts";
-import { auditStream, readStream, storedBytes, streamMaxBytes } from "./audit-stream.ts";
+import { beginLog, lostRecords, readStored } from "./audit-start.ts";
+import type { OutcomePosition } from "./audit-state.ts";
+import { streamMaxBytes } from "./audit-stream.ts";
 import { type AppendOptions, AuditWriter } from "./audit-writer.ts";
 import { type Checkpointer, startCheckpointer } from "./checkpointer.ts";
 import { type Checkpoints, openCheckpoints } from "./checkpoints.ts";
 import { type Digests, openDigests } from "./digests.ts";
 import { createDraft, type Draft, policyActor } from "./record.ts";
 import { type Sealer, startSealer } from "./sealer.ts";
-import { listSegments, type Segment, toState } from "./segments.ts";
+import type { Segment } from "./segments.ts";
 import { createSpace, hasRoom, type Space } from "./space.ts";
 
 /** What a record takes at most, as a rule. */
@@ -43,7 +43,7 @@ export interface AuditLog extends AsyncDisposable {
   readonly seq: number;
   /** How old the newest checkpoint is, null before the first of this process. */
   readonly checkpointAgeMs: number | null;
-  /** Seals everything that is stored now. */
+  /** Seals everything that is stored now, and signs where the log ends. */
   sealAll(): Promise<Segment[]>;
   readonly space: Readonly<Space>;
   /** What is wrong with the log, in words. */
@@ -61,17 +61,29 @@ export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> 
   const digests = openDigests(join(folder, "digest.key"));
   const stored = await readStored(bus, segmentsDir);
   const space = createSpace(await streamMaxBytes(bus), stored.unsealedBytes);
-  const checkpointer = startCheckpointer(checkpoints, stored.state.end, log);
-  const { sequence } = stored;
-  const writer = new AuditWriter({ bus, end: stored.state.end, sequence, space, onStored: checkpointer.grown });
-  const sealer = await startSealer({
-    ...{ bus, folder: segmentsDir, checkpoints, space, log, sealed: stored.sealed, sealBytes: options.sealBytes },
-    sequence: () => writer.sequence,
-    onSealed: (segment) => void recordSeal(writer, segment, log),
-  });
+  const opened = Promise.withResolvers<AuditWriter>();
+  let sequence = () => stored.sequence;
+  await using opening = new AsyncDisposableStack();
+  // Before anything is written: a log that is full is sealed first.
+  const sealer = opening.use(
+    await startSealer({
+      ...{ bus, folder: segmentsDir, checkpoints, space, log, sealed: stored.sealed, sealBytes: options.sealBytes },
+      sequence: () => sequence(),
+      onSealed: (segment) => void opened.promise.then((writer) => recordSeal(writer, segment, log)),
+    }),
+  );
+  const before = stored.state.end;
+  await beginLog(bus, stored, space, checkpoints.newestSeq);
+  const { end } = stored.state;
+  const lost = checkpoints.newestSeq > before.seq ? lostRecords(before.seq, checkpoints.newestSeq) : null;
+  const checkpointer = startCheckpointer(checkpoints, before, log);
+  checkpointer.grown(end);
+  const writer = new AuditWriter({ bus, end, sequence: stored.sequence, space, onStored: checkpointer.grown });
+  sequence = () => writer.sequence;
+  opened.resolve(writer);
   // Whoever took over seals from then on.
   void writer.superseded.then(() => sealer[Symbol.asyncDispose]());
-  await writer.append(beginning(stored.state, sequence), { reserve: true });
+  opening.move();
   /** What a record names by a digest, it names by one that nothing can be guessed from. */
   const keyed = (draft: Draft): Draft => {
     const { digest } = draft.provenance;
@@ -102,9 +114,16 @@ export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> 
     get checkpointAgeMs() {
       return checkpointer.writtenAtMs === null ? null : performance.now() - checkpointer.writtenAtMs;
     },
-    sealAll: () => sealer.sealAll(),
+    async sealAll() {
+      const sealed = await sealer.sealAll();
+      await checkpointer.now();
+      return sealed;
+    },
     space,
-    degraded: () => faultsOf(space, sealer, checkpointer),
+    degraded: () => [
+      ...(lost ? [`${lost}; aether audit verify says more`] : []),
+      ...faultsOf(space, sealer, checkpointer),
+    ],
     async [Symbol.asyncDispose]() {
       await sealer[Symbol.asyncDispose]();
       const stop = createDraft({ kind: "writer.stop", actor: policyActor, action: "audit.stop" });
@@ -115,50 +134,6 @@ export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> 
       await checkpointer[Symbol.asyncDispose]();
     },
   };
-}
-
-interface Stored {
-  state: LogState;
-  /** Sequence of the stream's last message. */
-  sequence: number;
-  unsealedBytes: number;
-  sealed: { state: LogState; sequence: number };
-}
-
-/** Reads what the log holds: the newest segment's seal, and every message behind it. */
-async function readStored(bus: Bus, segmentsDir: string): Promise<Stored> {
-  const newest = (await listSegments(segmentsDir)).at(-1);
-  const stream = await streamState(bus, auditStream);
-  const sealed = {
-    state: newest ? toState(newest) : emptyState(),
-    sequence: newest?.seal.stream.created === stream.created ? newest.seal.stream.sequence : 0,
-  };
-  const state = structuredClone(sealed.state);
-  let unsealedBytes = 0;
-  const from = Math.max(sealed.sequence + 1, stream.firstSequence);
-  for await (const message of readStream(bus, from, stream.lastSequence)) {
-    const records = parseRecords(message.data);
-    if (records.some(({ seq }) => seq > sealed.state.end.seq)) unsealedBytes += storedBytes(message.data.length);
-    else sealed.sequence = message.sequence;
-    for (const record of records) applyRecord(state, record);
-  }
-  return { state, sequence: stream.lastSequence, unsealedBytes, sealed };
-}
-
-function beginning({ end, lastKind }: LogState, sequence: number): Draft[] {
-  const clean = end.seq === 0 || lastKind === "writer.stop";
-  const provenance = { request_id: null, digest: null, source: { stream: auditStream, sequence } };
-  const about = { actor: policyActor, provenance };
-  const start = createDraft({
-    ...{ ...about, kind: "writer.start", action: "audit.start" },
-    note: end.seq === 0 ? "the first record" : `goes on from record ${end.seq}, whose hash is ${end.hash}`,
-  });
-  if (clean) return [start];
-  const gap = createDraft({
-    ...{ ...about, kind: "gap", action: "audit.gap" },
-    note: "the writer before did not end: status reads and repeated denials of its last second may not be recorded",
-  });
-  return [start, gap];
 }
 
 async function recordSeal(writer: AuditWriter, { file, seal }: Segment, log: Logger): Promise<void> {

@@ -39,12 +39,19 @@ const blockRecords = 1000;
 const insertBlock = `INSERT INTO block VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET
   oldest_ms = min(oldest_ms, excluded.oldest_ms), newest_ms = max(newest_ms, excluded.newest_ms)`;
 const linesAtOnce = 200;
+const exportRecords = 1000;
+const exportBytes = 512 * 1024;
 const catchUpMs = 2000;
 const Cursor = z.coerce.number().int().positive();
 
 export interface AuditView extends AsyncDisposable {
   /** A page of records; waits until the view holds the stream up to `sequence`. */
   list(request: Request<typeof listAudit>, sequence: number): Promise<Reply<typeof listAudit>>;
+  /** A page of lines for an export; without `until` up to what is stored now. */
+  export(
+    request: Filters & { after: number; until_seq?: number | undefined },
+    sequence: number,
+  ): Promise<{ text: string; after: number; until: number }>;
   /** Where a record is: its position, and the message that holds it where that was seen; null where there is none. */
   find(id: string, sequence: number): Promise<{ seq: number; sequence: number | null } | null>;
 }
@@ -79,6 +86,12 @@ export async function openAuditView(options: { bus: Bus; file: string; segmentsD
     async list(request, sequence) {
       await caughtUp(sequence);
       return listPage(view.database, request);
+    },
+    async export({ until_seq, ...request }, sequence) {
+      await caughtUp(sequence);
+      const until =
+        until_seq ?? Number(view.database.prepare("SELECT max(seq) AS newest FROM record").get()?.newest ?? 0);
+      return { ...exportPage(view.database, request, until), until };
     },
     async find(id, sequence) {
       await caughtUp(sequence);
@@ -131,7 +144,10 @@ function prepareInsert(database: DatabaseSync): (lines: readonly string[], seque
 const toRecord = (line: string) => JSON.parse(line) as AuditRecord;
 const principalNameOf = ({ type, id }: AuditRecord["actor"]) => `${type.toLowerCase()}:${id}`;
 
-function listPage(database: DatabaseSync, request: Request<typeof listAudit>): Reply<typeof listAudit> {
+type Filters = Omit<Request<typeof listAudit>, "limit" | "cursor">;
+
+/** What a filter asks of a row, as SQL and its values. */
+function conditionsOf(filters: Filters): { where: string[]; values: SQLInputValue[] } {
   const where: string[] = [];
   const values: SQLInputValue[] = [];
   const add = (sql: string, ...more: SQLInputValue[]) => {
@@ -139,29 +155,57 @@ function listPage(database: DatabaseSync, request: Request<typeof listAudit>): R
     values.push(...more);
   };
   for (const column of ["actor", "action", "job_id", "intent_id", "kind", "digest"] as const) {
-    const wanted = request[column];
+    const wanted = filters[column];
     if (wanted !== undefined) add(`${column} = ?`, wanted);
   }
-  if (request.decision) add(`decision = '${request.decision}'`); // a literal, so that its partial index serves
-  if (request.since !== undefined) {
-    const sinceMs = toTimeMs(request.since);
+  if (filters.decision) add(`decision = '${filters.decision}'`); // a literal, so that its partial index serves
+  if (filters.since !== undefined) {
+    const sinceMs = toTimeMs(filters.since);
     add("written_ms >= ?", sinceMs);
     add(`seq >= ${blockRecords} * (SELECT min(number) FROM block WHERE newest_ms >= ?)`, sinceMs);
   }
-  if (request.until !== undefined) {
-    const untilMs = toTimeMs(request.until);
+  if (filters.until !== undefined) {
+    const untilMs = toTimeMs(filters.until);
     add("written_ms < ?", untilMs);
     add(`seq < ${blockRecords} * (1 + (SELECT max(number) FROM block WHERE oldest_ms < ?))`, untilMs);
   }
-  const [behind, direction] = request.order === "newest" ? ["<", "DESC"] : [">", "ASC"];
-  if (request.cursor !== undefined) add(`seq ${behind} ?`, parseCursor(request.cursor));
-  const conditions = where.length > 0 ? `WHERE ${where.join(" AND ")}` : "";
+  return { where, values };
+}
+
+function listPage(database: DatabaseSync, request: Request<typeof listAudit>): Reply<typeof listAudit> {
+  const { where, values } = conditionsOf(request);
+  if (request.cursor !== undefined) {
+    where.push("seq < ?");
+    values.push(parseCursor(request.cursor));
+  }
   const rows = database
-    .prepare(`SELECT body FROM record ${conditions} ORDER BY seq ${direction} LIMIT ?`)
+    .prepare(
+      `SELECT body FROM record ${where.length > 0 ? `WHERE ${where.join(" AND ")}` : ""} ORDER BY seq DESC LIMIT ?`,
+    )
     .all(...values, request.limit + 1);
   const items = rows.slice(0, request.limit).map((row) => AuditRecord.parse(toRecord(String(row.body))));
   const last = items.at(-1);
   return { items, next_cursor: rows.length > request.limit && last ? String(last.seq) : null };
+}
+
+/** Lines as they were stored, behind `after` and up to `until`, as many as a page may take. */
+function exportPage(
+  database: DatabaseSync,
+  { after, ...filters }: Filters & { after: number },
+  until: number,
+): { text: string; after: number } {
+  const { where, values } = conditionsOf(filters);
+  const sql = `SELECT seq, body FROM record WHERE ${[...where, "seq > ?", "seq <= ?"].join(" AND ")} ORDER BY seq LIMIT ?`;
+  const lines: string[] = [];
+  let [bytes, last] = [0, after];
+  for (const { seq, body } of database.prepare(sql).iterate(...values, after, until, exportRecords)) {
+    const line = `${body}\n`;
+    bytes += Buffer.byteLength(line);
+    if (bytes > exportBytes && lines.length > 0) return { text: lines.join(""), after: last };
+    lines.push(line);
+    last = Number(seq);
+  }
+  return { text: lines.join(""), after: lines.length < exportRecords ? until : last };
 }
 
 /** Milliseconds since the epoch of a time, or of a duration back from now. */

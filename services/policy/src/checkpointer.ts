@@ -10,6 +10,8 @@ const firstMs = 500;
 export interface Checkpointer extends AsyncDisposable {
   /** Told whenever the chain has grown. */
   grown(end: ChainEnd): void;
+  /** Writes one of where the chain ends now; resolves also where that fails, which `error` tells. */
+  now(): Promise<void>;
   /** Why no checkpoint could be written lately; null when it could. */
   readonly error: string | null;
   /** When the newest one was written, on the monotonic clock; null before the first. */
@@ -37,6 +39,11 @@ export function startCheckpointer(checkpoints: Checkpoints, start: ChainEnd, log
   const due = () => {
     if (newest.seq > written.seq) writing ??= write().finally(() => (writing = null));
   };
+  const now = async () => {
+    await writing;
+    due();
+    await writing;
+  };
   const first = setTimeout(due, firstMs).unref();
   const timer = setInterval(due, everyMs).unref();
   return {
@@ -50,12 +57,11 @@ export function startCheckpointer(checkpoints: Checkpoints, start: ChainEnd, log
       newest = end;
       if (newest.seq - written.seq >= everyRecords) due();
     },
+    now,
     async [Symbol.asyncDispose]() {
       clearTimeout(first);
       clearInterval(timer);
-      await writing;
-      due();
-      await writing;
+      await now();
     },
   };
 }

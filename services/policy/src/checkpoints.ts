@@ -10,6 +10,8 @@ import { openSigningKey } from "./signing-key.ts";
 export interface Checkpoints {
   /** The two files. */
   readonly places: readonly [string, string];
+  /** The record that the newest checkpoint spoke of when this was opened; 0 where there was none. */
+  readonly newestSeq: number;
   /** What notes are held against. */
   readonly key: ReturnType<typeof noteKey>;
   /** The signed note for a chain's end. */
@@ -30,10 +32,11 @@ export function openCheckpoints(folder: string, copyFolder: string): Checkpoints
   const publicFile = join(copyFolder, "audit-checkpoint.pub");
   if (!existsSync(publicFile)) writeFileSync(publicFile, publicPem, { flush: true });
   const places = [join(folder, "checkpoints"), join(copyFolder, "audit-checkpoints")] as const;
-  for (const place of places) dropTornEnd(place);
+  const newestSeq = Math.max(...places.map(dropTornEnd));
   const key = noteKey(publicKey);
   return {
     places,
+    newestSeq,
     key,
     sign: (end) => signNote(end, privateKey, key),
     verify: (note) => verifyNote(note, key),
@@ -58,10 +61,11 @@ export function openCheckpoints(folder: string, copyFolder: string): Checkpoints
   };
 }
 
-/** A crash may leave half a note at the end of a file; only a whole one says anything. */
-function dropTornEnd(file: string): void {
-  if (!existsSync(file)) return;
+/** A crash may leave half a note at the end of a file; only a whole one says anything. Answers what the newest speaks of. */
+function dropTornEnd(file: string): number {
+  if (!existsSync(file)) return 0;
   const content = readFileSync(file, "utf8");
-  const { rest } = parseNotes(content);
+  const { notes, rest } = parseNotes(content);
   if (rest > 0 && rest < 400) truncateSync(file, Buffer.byteLength(content.slice(0, content.length - rest)));
+  return Math.max(0, ...notes.map(({ end }) => end.seq));
 }

@@ -6,6 +6,7 @@ import {
   checkPolicy,
   createToken,
   decide,
+  exportAudit,
   getAudit,
   getToken,
   healthOperation,
@@ -49,6 +50,9 @@ export interface HandlerParts {
 
 export function policyHandlers(parts: HandlerParts): ServeOptions["handlers"] {
   const { decider, tokens, log } = parts;
+  /** A filter as records have what it names. */
+  const keyed = <T extends { digest?: string | undefined }>(filters: T): T =>
+    filters.digest === undefined ? filters : { ...filters, digest: log.digests.key(filters.digest) };
   return [
     handler(decide, { handle: (request, { caller }) => decider.decide(request, caller) }),
     handler(checkPolicy, {
@@ -73,10 +77,11 @@ export function policyHandlers(parts: HandlerParts): ServeOptions["handlers"] {
       },
     }),
     ...tokenHandlers(tokens),
-    handler(listAudit, {
-      async handle({ digest, ...request }) {
-        const wanted = digest === undefined ? request : { ...request, digest: log.digests.key(digest) };
-        return parts.view().list(wanted, log.sequence);
+    handler(listAudit, { handle: (request) => parts.view().list(keyed(request), log.sequence) }),
+    handler(exportAudit, {
+      async handle(request) {
+        const { text, ...reply } = await parts.view().export(keyed(request), log.sequence);
+        return { reply, bytes: new TextEncoder().encode(text) };
       },
     }),
     handler(getAudit, {

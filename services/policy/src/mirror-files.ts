@@ -2,7 +2,8 @@
 //
 // What a file holds is a function of the log alone: its name is its first record's, its lines are the records' own, each at
 // the place that the ones before it leave. So writing is repeated without harm: after a kill, and by two writers that overlap
-// for a moment, the same bytes go to the same places.
+// for a moment, the same bytes go to the same places. Files that hold something else than the log are left as they are: they
+// may be the better witness.
 import { constants } from "node:fs";
 import { type FileHandle, open, readdir, rename, rm, symlink } from "node:fs/promises";
 import { join } from "node:path";
@@ -19,11 +20,6 @@ const current = "audit.log";
 interface MirrorEnd {
   seq: number;
   hash: string;
-}
-
-/** The mirror holds something else than the log: it may be the better witness, and is left as it is. */
-export class MirrorDiffers extends Error {
-  override readonly name = "MirrorDiffers";
 }
 
 export interface MirrorFiles {
@@ -63,25 +59,26 @@ export async function openMirrorFiles(folder: string, maxBytes: number): Promise
       return end;
     },
     async write(lines) {
-      let [text, last]: [string, MirrorEnd | null] = ["", null];
+      let [text, bytes, last]: [string, number, MirrorEnd | null] = ["", 0, null];
       const flush = async () => {
         if (last) await put(text, last);
-        [text, last] = ["", null];
+        [text, bytes, last] = ["", 0, null];
       };
       for (const line of lines) {
         const { seq, hash, prev } = placeOf(line);
         const before: MirrorEnd | null = last ?? end;
         if (before && seq < before.seq) continue;
         if (before && (seq === before.seq ? hash !== before.hash : seq === before.seq + 1 && prev !== before.hash)) {
-          throw new MirrorDiffers(`record ${before.seq} in ${join(folder, file ?? "")} is not the log's`);
+          throw new Error(`record ${before.seq} in ${join(folder, file ?? "")} is not the log's`);
         }
         if (before?.seq === seq) continue;
         // Behind a gap, which its name shows, a new file begins as well.
-        if (file === null || (before && seq > before.seq + 1) || position + text.length >= fileBytes) {
+        if (file === null || (before && seq > before.seq + 1) || position + bytes >= fileBytes) {
           await flush();
           await begin(seq);
         }
         text += `${line}\n`;
+        bytes += Buffer.byteLength(line) + 1;
         last = { seq, hash };
       }
       await flush();
@@ -109,7 +106,7 @@ async function readEnd(path: string): Promise<{ end: MirrorEnd | null; position:
   const last = tail.subarray(tail.subarray(0, -1).lastIndexOf(0x0a) + 1).toString();
   if (last === "") return { end: null, position: from };
   const { seq, hash } = placeOf(last);
-  if (!Number.isSafeInteger(seq)) throw new MirrorDiffers(`${path} does not end with a record`);
+  if (!Number.isSafeInteger(seq)) throw new Error(`${path} does not end with a record`);
   return { end: { seq, hash }, position: from + tail.length };
 }
 

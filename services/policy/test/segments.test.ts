@@ -1,4 +1,5 @@
 // Sealing and the reserve.
+import { spawnSync } from "node:child_process";
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Bus, request } from "@aether/bus";
@@ -9,6 +10,7 @@ import { ask, openRoom, operator, type Room, storedRecords } from "./_fixture.ts
 
 const MIB = 1024 * 1024;
 const missing = requireBackend("nats");
+const unprivileged = process.getuid?.() === 0 ? null : "a small file system needs root";
 const from = () => ({ envelope: { request_id: createId("req"), principal: operator } });
 const verify = async (gateway: Bus) => (await request(gateway, verifyAudit, {}, from())).reply;
 const degraded = async (gateway: Bus) => (await request(gateway, healthOperation("policy"), {}, from())).reply.degraded;
@@ -47,12 +49,32 @@ describe.skipIf(missing)(`sealed segments${missing ? `: ${missing}` : ""}`, () =
     expect(await degraded(gateway)).toEqual([]);
   });
 
+  it.skipIf(unprivileged)("a full disk under the segments fills the log, and room on it mends that", async () => {
+    await using room = await openRoom({ storeBytes: MIB });
+    mkdirSync(segmentsIn(room), { recursive: true });
+    const mounted = spawnSync("mount", ["-t", "tmpfs", "-o", "size=2m", "tmpfs", segmentsIn(room)]);
+    expect(mounted.status, String(mounted.stderr)).toBe(0);
+    try {
+      const filler = join(segmentsIn(room), "filler");
+      writeFileSync(filler, Buffer.alloc(2 * MIB - 16 * 1024));
+      await fillAndMend(room, () => rmSync(filler));
+    } finally {
+      spawnSync("umount", ["-l", segmentsIn(room)]);
+    }
+  });
+
   it("a full log refuses everything but stop and kill, then these too; sealing mends it and nothing is lost", async () => {
     await using room = await openRoom({ storeBytes: MIB });
+    mkdirSync(segmentsIn(room), { recursive: true });
+    const obstacle = join(segmentsIn(room), "drafts");
+    writeFileSync(obstacle, ""); // sealing cannot make its folder
+    await fillAndMend(room, () => rmSync(obstacle));
+  });
+
+  /** Fills the log while nothing can be sealed, then mends that. */
+  async function fillAndMend(room: Room, mend: () => void): Promise<void> {
     await using gateway = await room.nats.connect("gateway");
     await using jobs = await room.nats.connect("jobs");
-    mkdirSync(segmentsIn(room), { recursive: true });
-    writeFileSync(join(segmentsIn(room), "drafts"), ""); // sealing cannot make its folder
     await using _policy = await room.start();
     const refusal = (error: unknown) => (error instanceof ProblemError ? error.slug : String(error));
     const submit = () => ask(jobs).then(({ outcome }) => outcome, refusal);
@@ -72,11 +94,11 @@ describe.skipIf(missing)(`sealed segments${missing ? `: ${missing}` : ""}`, () =
     await waitFor("the reserve to be used", async () => (await kill()) === "audit-unavailable");
     const full = await storedRecords(room.nats);
     expect(full[0]?.seq).toBe(1);
-    rmSync(join(segmentsIn(room), "drafts"));
+    mend();
     await waitFor("submits to go on", async () => (await submit()) === "allow");
     const report = await verify(gateway);
     expect(report).toMatchObject({ state: "intact", first_seq: 1, faults: [] });
     expect(report.records).toBeGreaterThan(full.length);
     expect(await degraded(gateway)).toEqual([]);
-  });
+  }
 });

@@ -1,11 +1,12 @@
 // Seven ways to tamper with a log that somebody has who can write everything but the two places of the checkpoints and the
 // key: in the stream, in a sealed segment, and in a copy. Each is told, with its place; the seventh, which takes the local
 // checkpoints along, by the second place alone.
+import { once } from "node:events";
 import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { request } from "@aether/bus";
 import { type ChainEnd, canonicalJson, parseNotes, type Report, readBatches, startVerification } from "@aether/chain";
-import { createId, verifyAudit } from "@aether/contracts";
+import { createId, healthOperation, verifyAudit } from "@aether/contracts";
 import { requireBackend, startNats, tempDir, waitFor } from "@aether/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { openCheckpoints } from "../src/checkpoints.ts";
@@ -187,7 +188,46 @@ describe.skipIf(missing)(`tampering${missing ? `: ${missing}` : ""}`, () => {
     expect(await faults()).toBe("intact: ");
   });
 
-  describe.each(Object.entries(ways))("%s", (_, { change, at, fault, sealFault = fault, localCheckpoints }) => {
+  it.each([
+    [
+      "a byte is changed in the store's own file",
+      (bytes: Buffer) => bytes.fill("S", bytes.length / 2, bytes.length / 2 + 1),
+    ],
+    ["the store's own file is cut", (bytes: Buffer) => bytes.subarray(0, bytes.length - 3000)],
+  ])("%s: told with the place, by the next writer too", async (_, change) => {
+    await using broken = await openRoom();
+    {
+      await using jobs = await broken.nats.connect("jobs");
+      await using _policy = await broken.start();
+      for (let n = 0; n < 30; n++) await ask(jobs);
+    }
+    const signed = (await storedRecords(broken.nats)).length;
+    const [file = ""] = filesBelow(join(broken.nats.keysDir, "../store")).filter((name) => /AUDIT.*\.blk$/.test(name));
+    const ended = once(broken.nats.process, "exit");
+    broken.nats.process.kill("SIGKILL");
+    await ended;
+    writeFileSync(file, change(readFileSync(file)));
+    await broken.nats.restart();
+    await using gateway = await broken.nats.connect("gateway");
+    await using _again = await broken.start();
+    const records = await storedRecords(broken.nats);
+    const start = records.findLast(({ kind }) => kind === "writer.start")?.seq ?? 0;
+    expect(start).toBeGreaterThan(1);
+    expect(start).toBeLessThan(signed);
+    const lost = `the log went on to record ${signed}, and it ended at ${start - 1}`;
+    expect(records.findLast(({ kind }) => kind === "gap")?.note).toContain(lost);
+    const envelope = { request_id: createId("req"), principal: operator };
+    const { degraded } = (await request(gateway, healthOperation("policy"), {}, { envelope })).reply;
+    expect(degraded.join()).toContain(lost);
+    const { reply } = await request(gateway, verifyAudit, {}, { envelope });
+    expect(reply.state).toBe("tampered");
+    expect(reply.faults[0]).toMatchObject({
+      seq: signed,
+      fault: expect.stringMatching(/says it went on|has another hash/),
+    });
+  });
+
+  describe.each(Object.entries(ways))("%s", (name, { change, at, fault, sealFault = fault, localCheckpoints }) => {
     it("in the stream", async () => {
       const kept = change(lines);
       const cut = localCheckpoints ? forgetLocal(kept.length) : nothing;
@@ -216,11 +256,21 @@ describe.skipIf(missing)(`tampering${missing ? `: ${missing}` : ""}`, () => {
     it("in a copy, held against the second place alone", async () => {
       using folder = tempDir();
       const copy = join(folder.path, "export.jsonl");
-      writeFileSync(copy, `${change(lines).join("\n")}\n`);
+      const kept = change(lines);
+      writeFileSync(copy, `${kept.join("\n")}\n`);
       const { key, places } = openCheckpoints(join(room.folder, "data/audit"), join(room.folder, "log"));
-      const verification = startVerification([{ name: places[1], content: readFileSync(places[1], "utf8") }], key);
+      const verification = startVerification([{ name: places[1], content: readFileSync(places[1], "utf8") }], key, {
+        isCopy: true,
+      });
       await verification.walk(readBatches(copy));
-      expectTold(verification.report(), touched + 1);
+      const report = verification.report();
+      // A copy may only be older.
+      if (!/tail/.test(name)) return expectTold(report, touched + 1);
+      const older = {
+        seq: kept.length + 1,
+        fault: expect.stringMatching(/older than the checkpoints, or its end was cut/),
+      };
+      expect(report).toMatchObject({ state: "incomplete", faults: [older] });
     });
 
     function expectTold(report: Report, seq: number, wanted = fault) {
@@ -240,6 +290,10 @@ function rewriteSegment(folder: string, lines: readonly string[]): void {
   writeFileSync(sealFile.replace(".seal.json", ".jsonl"), text);
   const seal = { ...JSON.parse(readFileSync(sealFile, "utf8")), last_seq: seq, last_hash: hash, bytes: text.length };
   writeFileSync(sealFile, JSON.stringify(seal));
+}
+
+function filesBelow(folder: string): string[] {
+  return readdirSync(folder, { recursive: true, encoding: "utf8" }).map((name) => join(folder, name));
 }
 
 const segmentsIn = (folder: string) => join(folder, "data/audit/segments");
