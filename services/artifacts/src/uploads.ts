@@ -15,7 +15,7 @@ export interface Announced {
 }
 
 /** What came to a caller that is trusted to hash it. */
-export interface Came {
+interface Came {
   sha256: string;
   size_bytes: number;
 }
