@@ -3,8 +3,10 @@
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import {
+  type Approval,
   createId,
   type Job,
+  type listAudit,
   Metrics,
   operations,
   type Problem,
@@ -243,6 +245,26 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
       if (route === "GET /v0/metrics") return expect(Metrics.parse(JSON.parse(real.body)).missing).toEqual([]);
       if (route === "GET /v0/whoami") return expect(WhoAmI.parse(JSON.parse(real.body)).name).toBe("user:0");
       expect(shapeOf(isStream ? toLines(real) : JSON.parse(real.body))).toEqual(shapeOf(reply));
+    });
+
+    it("what a person has agreed to is done once", async () => {
+      const approval = await asked();
+      const { resource, digest } = JSON.parse((await curl.get(`/v0/approvals/${approval}`)).body) as Approval;
+      const remove = () => curl.as(ada).run("-X", "DELETE", urlOf(`/v0/artifacts/${resource.id}`));
+      expect(problemOf(await remove()).approval_id).toBe(approval);
+      const own = await curl.as(ada).post(`/v0/approvals/${approval}/answer`, { option: "allow_once", digest });
+      expect([own.status, problemOf(own).detail]).toEqual([403, expect.stringMatching(/secret/)]);
+      expect((await curl.as(ben).get(`/v0/approvals/${approval}`)).status).toBe(404);
+      await curl.post(`/v0/approvals/${approval}/answer`, { option: "allow_once", digest });
+      expect((await remove()).status).toBe(200);
+      expect((await remove()).status).toBe(404);
+      const used = JSON.parse((await curl.get(`/v0/approvals/${approval}`)).body) as Approval;
+      expect([used.state, used.uses.length]).toEqual(["used", 1]);
+      const records = JSON.parse((await curl.get("/v0/audit?action=delete_artifact&limit=10")).body) as Reply<
+        typeof listAudit
+      >;
+      const about = records.items.filter(({ decision }) => decision?.approval === approval);
+      expect(about.map(({ decision }) => decision?.outcome)).toEqual(expect.arrayContaining(["allow", "ask"]));
     });
 
     it("a refusal", async () => {

@@ -35,6 +35,8 @@ export async function openDesk(parts: {
   operators: People;
   clock: { now(): Date };
   logger: Logger;
+  /** Told how a question ended, and after which time. */
+  onEnd(how: string, waitedMs: number): void;
 }): Promise<Desk> {
   const { bus, clock, logger } = parts;
   const [questions, permissions] = [await openRemembered(bus, "approvals"), await openRemembered(bus, "grants")];

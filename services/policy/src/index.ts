@@ -72,7 +72,10 @@ export async function startPolicy(
   );
   const clock = overrides.clock ?? { now: () => new Date() };
   const operators = config.AETHER_OPERATORS ?? { uids: [0], gids: [] };
-  const desk = stack.use(await openDesk({ bus, engine, log: audit, operators, clock, logger: log }));
+  const desk = stack.use(
+    await openDesk({ bus, engine, log: audit, operators, clock, logger: log, onEnd: measures.answered }),
+  );
+  measures.watchApprovals(desk.approvals);
   stack.use(await startOutcomes({ bus, log: audit, onEnded: desk.jobEnded }));
   const tally = stack.use(startTally(audit.append, log));
   const tokens = openTokens(desk.permissions, join(config.AETHER_POLICY_DATA_DIR, "tokens.key"));
