@@ -4,20 +4,14 @@ import { handler, type ServeOptions } from "@aether/bus";
 import {
   archiveAudit,
   checkPolicy,
-  createToken,
   decide,
   exportAudit,
   getAudit,
-  getToken,
   healthOperation,
   listAudit,
   listPolicies,
-  listTokens,
   ProblemError,
   principalName,
-  requireDurationMs,
-  revokeToken,
-  type Token,
   verifyAudit,
 } from "@aether/contracts";
 import { approvalHandlers } from "./approval-handlers.ts";
@@ -28,6 +22,7 @@ import type { Desk } from "./desk.ts";
 import type { Engine } from "./engine.ts";
 import { type People, principalNamed } from "./people.ts";
 import type { proveRecord } from "./prove.ts";
+import { tokenHandlers } from "./token-handlers.ts";
 import type { Tokens } from "./tokens.ts";
 import type { verifyLog } from "./verify.ts";
 
@@ -76,7 +71,7 @@ export function policyHandlers(parts: HandlerParts): ServeOptions["handlers"] {
         return { policy_version: version, items, next_cursor, warnings: [...warnings], error: parts.reloadError() };
       },
     }),
-    ...tokenHandlers(tokens),
+    ...tokenHandlers(tokens, decider),
     handler(listAudit, { handle: (request) => parts.view().list(keyed(request), log.sequence) }),
     handler(exportAudit, {
       async handle(request) {
@@ -111,31 +106,5 @@ export function policyHandlers(parts: HandlerParts): ServeOptions["handlers"] {
     handler(healthOperation("policy"), {
       handle: async () => ({ version: parts.version, degraded: parts.degraded() }),
     }),
-  ];
-}
-
-function tokenHandlers(tokens: Tokens): ServeOptions["handlers"] {
-  const load = async ({ id }: { id: string }) => {
-    const token = tokens.get(id);
-    return token && { resource: { id, owner: token.owner, labels: {} }, value: token };
-  };
-  return [
-    handler(createToken, {
-      context: ({ ttl }) => ({ ttl_ms: requireDurationMs(ttl) }),
-      async handle(wanted, { principal, token, createdId }) {
-        const parent = await tokens.verify(token, principal);
-        return tokens.mint(wanted, { id: createdId ?? "", principal, parent });
-      },
-    }),
-    handler(listTokens, {
-      async handle({ limit, cursor }, { principal, decision }) {
-        const all = tokens.list(decision?.scope === "all" ? null : principalName(principal));
-        const rest = cursor === undefined ? all : all.filter(({ id }) => id < cursor);
-        const items = rest.slice(0, limit);
-        return { items, next_cursor: rest.length > limit ? (items.at(-1)?.id ?? null) : null };
-      },
-    }),
-    handler<typeof getToken, Token>(getToken, { load, handle: async (_, { loaded }) => loaded }),
-    handler<typeof revokeToken, Token>(revokeToken, { load, handle: (_, { loaded }) => tokens.revoke(loaded) }),
   ];
 }

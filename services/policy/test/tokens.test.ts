@@ -258,6 +258,8 @@ describe.skipIf(missing)(`capability tokens${missing ? `: ${missing}` : ""}`, ()
         );
       }
       expect(await mint({ capabilities }, member, child.token).catch(refusal)).toMatch(/^policy-denied: the token/);
+      const denied = (await storedRecords(room.nats)).filter(({ decision }) => decision?.reason.includes("so much of"));
+      expect(denied[0]).toMatchObject({ action: "create_token", actor: { id: "1000", via: "gateway" } });
     });
 
     it("end when one that they were made with is revoked, and not when a child is", async () => {
