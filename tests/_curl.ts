@@ -151,6 +151,7 @@ const forms: [string, RegExp][] = [
   ["entry id", /^mem_[0-9a-z]{26}$/],
   ["approval id", /^apr_[0-9a-z]{26}$/],
   ["grant id", /^grt_[0-9a-z]{26}$/],
+  ["token id", /^tok_[0-9a-z]{26}$/],
   ["audit id", /^aud_[0-9a-z]{26}$/],
   ["request id", /^(urn:aether:request:)?req_[0-9a-z]{26}$/],
   ["digest", /^sha256:[0-9a-f]{64}$/],

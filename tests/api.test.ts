@@ -3,14 +3,17 @@
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import {
+  type Approval,
   createId,
   type Job,
+  type listAudit,
   Metrics,
   operations,
   type Problem,
   type Reply,
   type searchMemory,
   systemRoutes,
+  WhoAmI,
 } from "@aether/contracts";
 import { requireBackend, tempDir, waitFor } from "@aether/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -99,6 +102,12 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
       return id;
     };
 
+    /** The agent that the documents name; there already where it is asked for again. */
+    const scout = async () => {
+      await curl.post("/v0/agents", { name: "scout", limits: { cpus: 1, memory: "512MiB" } });
+      return null;
+    };
+
     let kept = 0;
     /** The wish to delete what is kept, which waits for an answer. */
     const asked = async (as = ada) => {
@@ -127,6 +136,11 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
       return (JSON.parse((await curl.get(`/v0/approvals/${approval}`)).body) as { grant_id: string }).grant_id;
     };
 
+    const token = async () => {
+      const body = { capabilities: [{ actions: ["read_job", "read_logs"], id: createId("job") }], ttl: "5m" };
+      return (JSON.parse((await curl.post("/v0/tokens", body)).body) as { id: string }).id;
+    };
+
     /** What each route needs to answer as shown, and the id that takes the place of the one in the documents. */
     const given: Record<string, () => Promise<string | null>> = {
       "POST /v0/jobs": async () => null,
@@ -153,6 +167,14 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
       "GET /v0/memory/entries/{id}": remembered,
       "GET /v0/memory/search": remembered,
       "DELETE /v0/memory/entries/{id}": remembered,
+      "GET /v0/policy": async () => null,
+      "POST /v0/tokens": async () => null,
+      "GET /v0/tokens": async () => {
+        await token();
+        return token();
+      },
+      "GET /v0/tokens/{id}": token,
+      "DELETE /v0/tokens/{id}": token,
       "GET /v0/approvals": async () => {
         await asked();
         await asked();
@@ -172,6 +194,14 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
       "POST /v0/audit/verify": async () => null,
       "POST /v0/events": async () => null,
       "GET /v0/events": done,
+      "POST /v0/agents": async () => null,
+      "GET /v0/agents/{name}": scout,
+      "GET /v0/agents": async () => {
+        await curl.post("/v0/agents", { name: "tender" });
+        return scout();
+      },
+      "DELETE /v0/agents/{name}": scout,
+      "GET /v0/whoami": async () => null,
       "GET /v0/health": async () => null,
       "GET /v0/metrics": async () => null,
       "GET /v0/version": async () => null,
@@ -183,6 +213,8 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
       "POST /v0/artifacts": 201,
       "PUT /v0/artifacts/content": 201,
       "POST /v0/memory/entries": 201,
+      "POST /v0/agents": 201,
+      "POST /v0/tokens": 201,
       "POST /v0/jobs/{id}/stop": 202,
       "POST /v0/jobs/{id}/kill": 202,
     };
@@ -198,7 +230,7 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
       const digest = id?.startsWith("apr_") ? await digestOf(id) : "";
       const real = await curl.run(
         ...args.map((word) =>
-          (id ? word.replaceAll(/(job|art|mem|apr|grt)_[0-9a-z]{26}/g, id) : word).replaceAll(
+          (id ? word.replaceAll(/(job|art|mem|apr|grt|tok)_[0-9a-z]{26}/g, id) : word).replaceAll(
             /sha256:[0-9a-f]{64}/g,
             digest,
           ),
@@ -211,7 +243,28 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
       const isStream = Array.isArray(reply);
       expect(real.headers.get("content-type")).toMatch(isStream ? "application/x-ndjson" : /^application\/json\b/);
       if (route === "GET /v0/metrics") return expect(Metrics.parse(JSON.parse(real.body)).missing).toEqual([]);
+      if (route === "GET /v0/whoami") return expect(WhoAmI.parse(JSON.parse(real.body)).name).toBe("user:0");
       expect(shapeOf(isStream ? toLines(real) : JSON.parse(real.body))).toEqual(shapeOf(reply));
+    });
+
+    it("what a person has agreed to is done once", async () => {
+      const approval = await asked();
+      const { resource, digest } = JSON.parse((await curl.get(`/v0/approvals/${approval}`)).body) as Approval;
+      const remove = () => curl.as(ada).run("-X", "DELETE", urlOf(`/v0/artifacts/${resource.id}`));
+      expect(problemOf(await remove()).approval_id).toBe(approval);
+      const own = await curl.as(ada).post(`/v0/approvals/${approval}/answer`, { option: "allow_once", digest });
+      expect([own.status, problemOf(own).detail]).toEqual([403, expect.stringMatching(/secret/)]);
+      expect((await curl.as(ben).get(`/v0/approvals/${approval}`)).status).toBe(404);
+      await curl.post(`/v0/approvals/${approval}/answer`, { option: "allow_once", digest });
+      expect((await remove()).status).toBe(200);
+      expect((await remove()).status).toBe(404);
+      const used = JSON.parse((await curl.get(`/v0/approvals/${approval}`)).body) as Approval;
+      expect([used.state, used.uses.length]).toEqual(["used", 1]);
+      const records = JSON.parse((await curl.get("/v0/audit?action=delete_artifact&limit=10")).body) as Reply<
+        typeof listAudit
+      >;
+      const about = records.items.filter(({ decision }) => decision?.approval === approval);
+      expect(about.map(({ decision }) => decision?.outcome)).toEqual(expect.arrayContaining(["allow", "ask"]));
     });
 
     it("a refusal", async () => {

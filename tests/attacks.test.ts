@@ -15,6 +15,7 @@ const sandbox = "libs/sandbox/test";
 const bus = "libs/bus/test/boundary.test.ts";
 const jobs = "services/jobs/test/jobs.test.ts";
 const policy = "services/policy/test";
+const agents = "tests/agents.test.ts";
 const artifacts = "tests/artifacts.test.ts";
 const jobArtifacts = "tests/job-artifacts.test.ts";
 
@@ -69,6 +70,19 @@ const attacks: Record<number, { attack: string; tests: [file: string, name: stri
       [artifacts, "that hold an artifact are its reader's alone, whole, and made good when they are not"],
       [jobArtifacts, "outputs are the files that the globs name, of their types, and regular files alone"],
       [jobArtifacts, "an archive can lead nobody out of the job's disk"],
+    ],
+  },
+  6: {
+    attack: "an agent that has its owner's uid is its owner",
+    tests: [
+      [agents, "are who their socket says, and find nothing else of Aether"],
+      [agents, "may not do what is a person's: make, see, run or remove agents, read the audit log or the metrics"],
+      [agents, "cannot be played: nobody but the sandbox comes to the socket, not the owner either"],
+      ["services/gateway/test/agents.test.ts", "come and go with their agents, and who comes by one is that agent"],
+      [
+        `${sandbox}/residents.test.ts`,
+        "have a uid of their own on the host, always the same, that no passing sandbox has",
+      ],
     ],
   },
   7: {
@@ -199,6 +213,17 @@ const attacks: Record<number, { attack: string; tests: [file: string, name: stri
         "services/events/test/events.test.ts",
         "cannot be forged, and cannot take the place of the system's or of another user's (attack 24)",
       ],
+    ],
+  },
+  25: {
+    attack: "root of a container, or a user without a number, is taken for somebody",
+    tests: [
+      [agents, "that are nobody have no rights, are refused by policy, and are on record"],
+      [
+        "services/gateway/src/principal.test.ts",
+        "gives nobody outside of the domain a role, nor the overflow uid inside it",
+      ],
+      ["libs/service/src/people.test.ts", "hold whoever is somebody, never the overflow uid"],
     ],
   },
 };

@@ -14,7 +14,10 @@ const memberGroup = { name: "daemon", gid: 1 };
 const nobody = { uid: 65_534, gid: memberGroup.gid };
 const member = { uid: 41_001, gid: memberGroup.gid };
 /** Told to whoever reaches the socket. */
-const open = ["GET /v0/health", "GET /v0/version", "GET /v0/openapi.json"];
+const open = ["GET /v0/health", "GET /v0/whoami", "GET /v0/version", "GET /v0/openapi.json"];
+
+/** Whether a thing is named in its path. */
+const isAboutOne = (route: string) => route.includes("{");
 
 const documented = readDocumented();
 const routed = operations.flatMap(({ name, http, access }) =>
@@ -51,7 +54,7 @@ describe.skipIf(missing)(`every route refuses${missing ? `: ${missing}` : ""}`, 
   /** The documented request, about things that are there. */
   const ask = (route: string, as: Curl, change = (args: string[]) => args) => {
     const args = (documented.get(route)?.args ?? []).map((word) =>
-      word.replaceAll(/(job|art|mem)_[0-9a-z]{26}/g, (_, type) => ids.find((id) => id.startsWith(type)) ?? ""),
+      word.replaceAll(/(job|art|mem|tok)_[0-9a-z]{26}/g, (_, type) => ids.find((id) => id.startsWith(type)) ?? ""),
     );
     return as.run(...change(args));
   };
@@ -59,10 +62,10 @@ describe.skipIf(missing)(`every route refuses${missing ? `: ${missing}` : ""}`, 
   it.each(routes.filter((route) => !open.includes(route)))("%s to somebody without a role", async (route) => {
     const problem = problemOf(await ask(route, curl.as(nobody)));
     // Where a thing is named it is not there for him; else he is told that he may not.
-    expect(problem.type).toBe(`urn:aether:problem:${route.includes("{id}") ? "not-found" : "policy-denied"}`);
+    expect(problem.type).toBe(`urn:aether:problem:${isAboutOne(route) ? "not-found" : "policy-denied"}`);
   });
 
-  it.each(routes.filter((route) => route.includes("{id}")))("%s to a member whose thing it is not", async (route) => {
+  it.each(routes.filter(isAboutOne))("%s to a member whose thing it is not", async (route) => {
     expect(problemOf(await ask(route, curl.as(member))).type).toBe("urn:aether:problem:not-found");
   });
 
@@ -91,15 +94,17 @@ describe.skipIf(missing)(`every route refuses${missing ? `: ${missing}` : ""}`, 
   });
 });
 
-/** A job, an artifact, an entry and an event of root. */
+/** A job, an artifact, an entry, an agent and an event of root. */
 async function thingsOf({ client, home }: Aether): Promise<string[]> {
   const path = join(home, "thing");
   writeFileSync(path, "a thing");
   const job = await client.jobs.submit({ command: ["true"] });
   const artifact = await client.artifacts.register({ path });
   const entry = await client.memory.add({ kind: "note", text: "A thing that is kept." });
+  await client.agents.add({ name: "scout" });
   await client.events.emit({ specversion: "1.0", id: createId("req"), type: "com.example.thing" });
-  return [job.id, artifact.id, entry.id];
+  const token = await client.tokens.create({ capabilities: [{ actions: ["read_job"] }] });
+  return [job.id, artifact.id, entry.id, token.id];
 }
 
 /** What an operator sees of all there is, whosever it is. */
@@ -111,6 +116,8 @@ async function everything({ client }: Aether): Promise<unknown> {
     jobs: await client.jobs.list(),
     artifacts: await client.artifacts.list(),
     entries: await client.memory.list(),
+    tokens: await client.tokens.list(),
+    agents: await client.agents.list(),
     others: await Promise.all(
       [nobody, member].map(({ uid }) => client.memory.list({ owner: `user:${uid}`, superseded: true })),
     ),

@@ -9,6 +9,7 @@ import {
   answerApproval,
   type CloudEvent,
   checkPolicy,
+  createToken,
   deleteArtifact,
   type EventInput,
   emitEvent,
@@ -20,6 +21,7 @@ import {
   getArtifact,
   getEntry,
   getJob,
+  getToken,
   Health,
   type Job,
   type JobList,
@@ -33,6 +35,8 @@ import {
   listEntries,
   listGrants,
   listJobs,
+  listPolicies,
+  listTokens,
   Metrics,
   type Operation,
   type Reply,
@@ -40,10 +44,12 @@ import {
   removeAgent,
   revokeApproval,
   revokeGrant,
+  revokeToken,
   searchMemory,
   setHumanSecret,
   stopJob,
   submitJob,
+  type Token,
   Version,
   verifyAudit,
   WhoAmI,
@@ -102,6 +108,7 @@ export interface Client {
     delete(id: string, options?: CallOptions): Promise<Artifact>;
   };
   readonly policy: {
+    list(page?: Input<typeof listPolicies>, options?: CallOptions): Promise<Reply<typeof listPolicies>>;
     check(question: Input<typeof checkPolicy>, options?: CallOptions): Promise<Reply<typeof checkPolicy>>;
   };
   readonly approvals: {
@@ -118,6 +125,14 @@ export interface Client {
   readonly grants: {
     list(filters?: Input<typeof listGrants>, options?: CallOptions): Promise<Reply<typeof listGrants>>;
     revoke(id: string, options?: CallOptions): Promise<Grant>;
+  };
+  readonly tokens: {
+    /** The answer holds the token; it is not given again. */
+    create(wanted: Input<typeof createToken>, options?: CallOptions): Promise<Reply<typeof createToken>>;
+    get(id: string, options?: CallOptions): Promise<Token>;
+    list(page?: Input<typeof listTokens>, options?: CallOptions): Promise<Reply<typeof listTokens>>;
+    /** With everything that was made with it. */
+    revoke(id: string, options?: CallOptions): Promise<Token>;
   };
   readonly audit: {
     list(filters?: Input<typeof listAudit>, options?: CallOptions): Promise<Reply<typeof listAudit>>;
@@ -179,7 +194,10 @@ export function createClient(transport: Transport): Client {
       list: (filters = {}, options) => call(listArtifacts, filters, options),
       delete: (id, options) => call(deleteArtifact, { id }, options),
     },
-    policy: { check: (question, options) => call(checkPolicy, question, options) },
+    policy: {
+      list: (page = {}, options) => call(listPolicies, page, options),
+      check: (question, options) => call(checkPolicy, question, options),
+    },
     approvals: {
       list: (filters = {}, options) => call(listApprovals, filters, options),
       get: (id, options) => call(getApproval, { id }, options),
@@ -195,6 +213,12 @@ export function createClient(transport: Transport): Client {
     grants: {
       list: (filters = {}, options) => call(listGrants, filters, options),
       revoke: (id, options) => call(revokeGrant, { id }, options),
+    },
+    tokens: {
+      create: (wanted, options) => call(createToken, wanted, options),
+      get: (id, options) => call(getToken, { id }, options),
+      list: (page = {}, options) => call(listTokens, page, options),
+      revoke: (id, options) => call(revokeToken, { id }, options),
     },
     audit: {
       list: (filters = {}, options) => call(listAudit, filters, options),

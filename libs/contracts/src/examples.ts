@@ -6,6 +6,7 @@ import type { Artifact } from "./artifacts.ts";
 import type { Job } from "./jobs.ts";
 import type { LogFrame } from "./logs.ts";
 import type { Citation, MemoryEntry } from "./memory.ts";
+import type { Token } from "./tokens.ts";
 
 export interface Example {
   /** Values for the names in the path. */
@@ -20,6 +21,16 @@ export interface Example {
 
 const jobId = "job_01kas4f8m0w3v5x7z9b2d4f6h8";
 const policyVersion = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+const token: Token = {
+  id: "tok_01kas4f8m0w3v5x7z9b2d4f6h8",
+  owner: "user:1000",
+  bind: { uid: 1000 },
+  capabilities: [{ actions: ["read_job", "read_logs"], id: jobId }],
+  chain: [],
+  created_at: "2026-11-23T10:00:00.000Z",
+  expires_at: "2026-11-23T10:05:00.000Z",
+  revoked_at: null,
+};
 const bootId = "6f1c2f0e-6f0a-4c46-9b0e-2f3c1d5a7e90";
 
 const spec: Job["spec"] = {
@@ -367,6 +378,36 @@ export const examples: Readonly<Record<string, Example>> = {
       policy_version: policyVersion,
     },
   },
+  "policy.create-token": {
+    body: { capabilities: token.capabilities, ttl: "5m" },
+    reply: {
+      ...token,
+      token: "eyJhbGciOiJFZERTQSIsInR5cCI6ImFldGhlci1jYXArand0In0.eyJhdWQiOiJhZXRoZXIifQ.c2lnbmF0dXJl",
+    },
+  },
+  "policy.tokens": { query: { limit: 1 }, reply: { items: [token], next_cursor: token.id } },
+  "policy.token": { params: { id: token.id }, reply: token },
+  "policy.revoke-token": { params: { id: token.id }, reply: { ...token, revoked_at: "2026-11-23T10:01:00.000Z" } },
+  "policy.policies": {
+    query: { limit: 1 },
+    reply: {
+      policy_version: policyVersion,
+      items: [
+        {
+          id: "own-artifacts",
+          effect: "permit",
+          reason: "an owner may do everything with their own artifacts",
+          ask: null,
+          origin: "shipped",
+          file: "artifacts.cedar",
+          line: 3,
+        },
+      ],
+      next_cursor: "own-artifacts",
+      warnings: [],
+      error: null,
+    },
+  },
   "policy.audit": { query: { job_id: jobId, action: "submit_job" }, reply: { items: [decided], next_cursor: null } },
   "policy.verify": {
     body: {},
@@ -539,7 +580,7 @@ export const examples: Readonly<Record<string, Example>> = {
       groups: [4, 24],
       known_by: "credentials",
       same_uid: false,
-      note: null,
+      note: "every program of uid 1000 is you to Aether; `aether agent run` gives one a name and rights of its own",
     },
   },
   "/version": { reply: { version: "0.1.0", api: "v0", node: "24.21.0" } },

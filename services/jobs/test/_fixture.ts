@@ -12,6 +12,7 @@ import {
   decide,
   type LogBatch,
   type Operation,
+  type Principal,
   type Reply,
   renewWorker,
   reportAttempt,
@@ -44,7 +45,7 @@ export interface Fixture extends AsyncDisposable {
   call<In extends z.ZodType, Out extends z.ZodType>(
     operation: Operation<In, Out>,
     input: z.input<In>,
-    as?: { uid?: string; idempotencyKey?: string },
+    as?: { uid?: string; principal?: Principal; idempotencyKey?: string },
   ): Promise<z.infer<Out>>;
   worker(host: string): Promise<CountingWorker>;
 }
@@ -87,7 +88,7 @@ export async function startFixture(environment: Record<string, string> = {}): Pr
       return stack.use(await startJobs(config, captureLog()));
     },
     async call(operation, input, as = {}) {
-      const principal = { type: "User" as const, id: as.uid ?? "1000", roles: ["member" as const] };
+      const principal = as.principal ?? { type: "User", id: as.uid ?? "1000", roles: ["member"] };
       const envelope = {
         principal,
         request_id: createId("req"),

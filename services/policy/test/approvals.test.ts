@@ -42,7 +42,7 @@ describe.skipIf(missing)(`approvals${missing ? `: ${missing}` : ""}`, () => {
   let laterMs = 0;
   let names = 0;
 
-  const start = () => room.start({}, captureLog(), { now: () => new Date(Date.now() + laterMs) });
+  const start = () => room.start({}, captureLog(), { clock: { now: () => new Date(Date.now() + laterMs) } });
   beforeAll(async () => {
     room = await openRoom();
     policy = await start();
