@@ -29,7 +29,8 @@ type Field = readonly [string, string | null];
 /** Prints all of it. */
 export function printApproval(out: Output, approval: Approval): void {
   const { requester } = approval;
-  const asker = `${requester.principal}${requester.owner ? `, who works for ${requester.owner},` : ""}`;
+  const isAgent = requester.owner !== null && requester.owner !== requester.principal;
+  const asker = `${requester.principal}${isAgent ? `, who works for ${requester.owner},` : ""}`;
   out.line(out.paint("bold", `${approval.id}  ${stateWords(approval)}`));
   out.line(`  ${visible(asker)} asks: ${out.paint("bold", visible(approval.ask))}`);
   printFields(out, [

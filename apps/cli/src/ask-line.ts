@@ -35,8 +35,9 @@ export async function askLine(
       done();
     },
   });
-  if (hidden) err.write(prompt);
+  // From here on the terminal echoes nothing by itself: only then may somebody be told to type.
   const lines = createInterface({ input: stdin, output, terminal: true, historySize: 0 });
+  if (hidden) err.write(prompt);
   // The terminal hands the key over as a letter: it is the signal again that everybody else knows.
   lines.once("SIGINT", () => {
     lines.close();

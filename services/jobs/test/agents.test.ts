@@ -139,12 +139,13 @@ describe.skipIf(missing)(`agents of jobs${missing ? `: ${missing}` : ""}`, () =>
     expect(first.owner).toBe("agent:brief");
     await worker.claim();
     expect(asked("start_job")?.principal).toEqual(agent);
+    const second = await submitAs();
     await remove("brief");
     fixture.policy.answer = ({ action, principal }) =>
       action === "start_job" && principal.roles.length === 0
         ? { ...allow, outcome: "deny", reason: "no rights" }
         : allow;
-    const second = await submitAs();
+    expect(await fault(submitAs())).toBe("policy-denied: no rights");
     expect(await worker.claim({ waitMs: 200 })).toEqual([]);
     expect(await fixture.call(getJob, { id: second.id })).toMatchObject({ state: "denied", message: "no rights" });
   });
