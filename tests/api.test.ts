@@ -3,16 +3,19 @@
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import {
+  type Approval,
   createId,
   type Job,
+  type listAudit,
   Metrics,
   operations,
+  type Problem,
   type Reply,
   type searchMemory,
   systemRoutes,
   WhoAmI,
 } from "@aether/contracts";
-import { requireBackend, waitFor } from "@aether/testkit";
+import { requireBackend, tempDir, waitFor } from "@aether/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Aether, startAether } from "./_aether.ts";
 import { type Answer, type Curl, createCurl, readDocumented, readDocumentedProblem, shapeOf, urlOf } from "./_curl.ts";
@@ -24,6 +27,10 @@ const ada = { uid: 41_001, gid: memberGroup.gid };
 const ben = { uid: 41_002, gid: memberGroup.gid };
 const stranger = { uid: 41_003, gid: 41_003 };
 const small = { resources: { cpus: 0.5, memory: "64MiB" } };
+/** What is kept is deleted only when somebody else agrees. */
+const keepPolicy = `@id("keep-asks") @reason("what is kept is deleted only when a person agrees") @ask("Delete what is kept?")
+  forbid (principal, action == Aether::Action::"delete_artifact", resource) when { resource.hasTag("keep") }
+  unless { context has approval };`;
 const forever = ["sh", "-c", "echo ready; exec sleep 600"];
 
 const routes = [
@@ -34,12 +41,23 @@ const routes = [
 describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, () => {
   let aether: Aether;
   let curl: Curl;
+  let policies: ReturnType<typeof tempDir>;
 
   beforeAll(async () => {
-    aether = await startAether({ environment: { gateway: { AETHER_GATEWAY_GROUP: memberGroup.name } } });
+    policies = tempDir();
+    writeFileSync(join(policies.path, "keep.cedar"), keepPolicy);
+    aether = await startAether({
+      environment: {
+        gateway: { AETHER_GATEWAY_GROUP: memberGroup.name },
+        policy: { AETHER_POLICY_OWN_POLICIES_DIR: policies.path },
+      },
+    });
     curl = createCurl(aether.socket);
   });
-  afterAll(() => aether[Symbol.asyncDispose]());
+  afterAll(async () => {
+    await aether[Symbol.asyncDispose]();
+    policies[Symbol.dispose]();
+  });
 
   /** Submits and waits for the end. */
   async function finished(spec: object, as: Curl = curl): Promise<Job> {
@@ -90,6 +108,39 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
       return null;
     };
 
+    let kept = 0;
+    /** The wish to delete what is kept, which waits for an answer. */
+    const asked = async (as = ada) => {
+      const content = urlOf(`/v0/artifacts/content?name=kept${++kept}.txt&type=text/plain&label=keep%3Dyes`);
+      const made = await curl.as(as).run("-X", "PUT", "--data-binary", "42", content);
+      const { id } = JSON.parse(made.body) as { id: string };
+      const refused = await curl.as(as).run("-X", "DELETE", urlOf(`/v0/artifacts/${id}`));
+      expect([refused.status, problemOf(refused).decision?.outcome]).toEqual([403, "ask"]);
+      return problemOf(refused).approval_id ?? "";
+    };
+    const digestOf = async (approval: string) =>
+      (JSON.parse((await curl.get(`/v0/approvals/${approval}`)).body) as { digest: string }).digest;
+    const answered = async (option: string, as = ada) => {
+      const id = await asked(as);
+      const answer = {
+        option,
+        digest: await digestOf(id),
+        ...(option === "allow_once" && { comment: "it is there twice" }),
+      };
+      expect((await curl.post(`/v0/approvals/${id}/answer`, answer)).status).toBe(200);
+      return id;
+    };
+    /** By somebody else each time: who has a grant is not asked again. */
+    const granted = async () => {
+      const approval = await answered("allow_always", { uid: 42_000 + kept, gid: memberGroup.gid });
+      return (JSON.parse((await curl.get(`/v0/approvals/${approval}`)).body) as { grant_id: string }).grant_id;
+    };
+
+    const token = async () => {
+      const body = { capabilities: [{ actions: ["read_job", "read_logs"], id: createId("job") }], ttl: "5m" };
+      return (JSON.parse((await curl.post("/v0/tokens", body)).body) as { id: string }).id;
+    };
+
     /** What each route needs to answer as shown, and the id that takes the place of the one in the documents. */
     const given: Record<string, () => Promise<string | null>> = {
       "POST /v0/jobs": async () => null,
@@ -116,6 +167,29 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
       "GET /v0/memory/entries/{id}": remembered,
       "GET /v0/memory/search": remembered,
       "DELETE /v0/memory/entries/{id}": remembered,
+      "GET /v0/policy": async () => null,
+      "POST /v0/tokens": async () => null,
+      "GET /v0/tokens": async () => {
+        await token();
+        return token();
+      },
+      "GET /v0/tokens/{id}": token,
+      "DELETE /v0/tokens/{id}": token,
+      "GET /v0/approvals": async () => {
+        await asked();
+        await asked();
+        return null;
+      },
+      "GET /v0/approvals/{id}": () => asked(),
+      "POST /v0/approvals/{id}/answer": () => asked(),
+      "DELETE /v0/approvals/{id}": () => answered("allow_once"),
+      "PUT /v0/approvals/secret": async () => null,
+      "GET /v0/grants": async () => {
+        await granted();
+        await granted();
+        return null;
+      },
+      "DELETE /v0/grants/{id}": granted,
       "GET /v0/audit": done,
       "POST /v0/audit/verify": async () => null,
       "POST /v0/events": async () => null,
@@ -140,6 +214,7 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
       "PUT /v0/artifacts/content": 201,
       "POST /v0/memory/entries": 201,
       "POST /v0/agents": 201,
+      "POST /v0/tokens": 201,
       "POST /v0/jobs/{id}/stop": 202,
       "POST /v0/jobs/{id}/kill": 202,
     };
@@ -152,8 +227,14 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
     it.each(routes)("%s", async (route) => {
       const { args, reply } = documented.get(route) ?? { args: [], reply: null };
       const id = await given[route]?.();
+      const digest = id?.startsWith("apr_") ? await digestOf(id) : "";
       const real = await curl.run(
-        ...args.map((word) => (id ? word.replaceAll(/(job|art|mem)_[0-9a-z]{26}/g, id) : word)),
+        ...args.map((word) =>
+          (id ? word.replaceAll(/(job|art|mem|apr|grt|tok)_[0-9a-z]{26}/g, id) : word).replaceAll(
+            /sha256:[0-9a-f]{64}/g,
+            digest,
+          ),
+        ),
       );
       expect(real.status).toBe(statuses[route] ?? 200);
       expect(real.headers.get("aether-request-id")).toMatch(/^req_[0-9a-z]{26}$/);
@@ -164,6 +245,26 @@ describe.skipIf(missing)(`the API from curl${missing ? `: ${missing}` : ""}`, ()
       if (route === "GET /v0/metrics") return expect(Metrics.parse(JSON.parse(real.body)).missing).toEqual([]);
       if (route === "GET /v0/whoami") return expect(WhoAmI.parse(JSON.parse(real.body)).name).toBe("user:0");
       expect(shapeOf(isStream ? toLines(real) : JSON.parse(real.body))).toEqual(shapeOf(reply));
+    });
+
+    it("what a person has agreed to is done once", async () => {
+      const approval = await asked();
+      const { resource, digest } = JSON.parse((await curl.get(`/v0/approvals/${approval}`)).body) as Approval;
+      const remove = () => curl.as(ada).run("-X", "DELETE", urlOf(`/v0/artifacts/${resource.id}`));
+      expect(problemOf(await remove()).approval_id).toBe(approval);
+      const own = await curl.as(ada).post(`/v0/approvals/${approval}/answer`, { option: "allow_once", digest });
+      expect([own.status, problemOf(own).detail]).toEqual([403, expect.stringMatching(/secret/)]);
+      expect((await curl.as(ben).get(`/v0/approvals/${approval}`)).status).toBe(404);
+      await curl.post(`/v0/approvals/${approval}/answer`, { option: "allow_once", digest });
+      expect((await remove()).status).toBe(200);
+      expect((await remove()).status).toBe(404);
+      const used = JSON.parse((await curl.get(`/v0/approvals/${approval}`)).body) as Approval;
+      expect([used.state, used.uses.length]).toEqual(["used", 1]);
+      const records = JSON.parse((await curl.get("/v0/audit?action=delete_artifact&limit=10")).body) as Reply<
+        typeof listAudit
+      >;
+      const about = records.items.filter(({ decision }) => decision?.approval === approval);
+      expect(about.map(({ decision }) => decision?.outcome)).toEqual(expect.arrayContaining(["allow", "ask"]));
     });
 
     it("a refusal", async () => {
@@ -561,7 +662,7 @@ function toJob({ body }: Answer): Job {
   return JSON.parse(body);
 }
 
-function problemOf({ headers, body }: Answer): { type: string; decision?: { id: string; policies: string[] } } {
+function problemOf({ headers, body }: Answer): Problem {
   expect(headers.get("content-type")).toBe("application/problem+json");
   return JSON.parse(body);
 }

@@ -54,7 +54,7 @@ describe.skipIf(missing)(`every route refuses${missing ? `: ${missing}` : ""}`, 
   /** The documented request, about things that are there. */
   const ask = (route: string, as: Curl, change = (args: string[]) => args) => {
     const args = (documented.get(route)?.args ?? []).map((word) =>
-      word.replaceAll(/(job|art|mem)_[0-9a-z]{26}/g, (_, type) => ids.find((id) => id.startsWith(type)) ?? ""),
+      word.replaceAll(/(job|art|mem|tok)_[0-9a-z]{26}/g, (_, type) => ids.find((id) => id.startsWith(type)) ?? ""),
     );
     return as.run(...change(args));
   };
@@ -103,7 +103,8 @@ async function thingsOf({ client, home }: Aether): Promise<string[]> {
   const entry = await client.memory.add({ kind: "note", text: "A thing that is kept." });
   await client.agents.add({ name: "scout" });
   await client.events.emit({ specversion: "1.0", id: createId("req"), type: "com.example.thing" });
-  return [job.id, artifact.id, entry.id];
+  const token = await client.tokens.create({ capabilities: [{ actions: ["read_job"] }] });
+  return [job.id, artifact.id, entry.id, token.id];
 }
 
 /** What an operator sees of all there is, whosever it is. */
@@ -115,6 +116,7 @@ async function everything({ client }: Aether): Promise<unknown> {
     jobs: await client.jobs.list(),
     artifacts: await client.artifacts.list(),
     entries: await client.memory.list(),
+    tokens: await client.tokens.list(),
     agents: await client.agents.list(),
     others: await Promise.all(
       [nobody, member].map(({ uid }) => client.memory.list({ owner: `user:${uid}`, superseded: true })),

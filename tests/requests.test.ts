@@ -20,6 +20,19 @@ interface BadRequest {
 
 const unknownJob = createId("job");
 const unknownEntry = createId("mem");
+const unknownApproval = createId("apr");
+const anAnswer = { option: "allow_once", digest: `sha256:${"0".repeat(64)}` };
+const answer = (body: object, status = 400): BadRequest => ({
+  path: `/v0/approvals/${unknownApproval}/answer`,
+  body,
+  status,
+});
+const secret = (body: object, status = 400): BadRequest => ({
+  method: "PUT",
+  path: "/v0/approvals/secret",
+  body,
+  status,
+});
 const note = (fields: object): BadRequest => ({
   path: "/v0/memory/entries",
   body: { kind: "note", text: "a", ...fields },
@@ -174,6 +187,39 @@ const requests: Record<string, BadRequest> = {
   "the log of an unknown job": get(`/v0/jobs/${unknownJob}/logs?follow=1`, 404),
   "a stop of an unknown job": post(`/v0/jobs/${unknownJob}/stop`, {}, 404),
   "an unknown action": post("/v0/policy/check", { action: "rule_the_world" }),
+  "a question about nobody": post("/v0/policy/check", { action: "read_job", as: "root" }),
+  "a question with a role that is none": post("/v0/policy/check", { action: "read_job", as: "user:1", roles: ["god"] }),
+  "a list of policies of a folder": get("/v0/policy?policies=..%2f..%2fetc"),
+  "a token for nothing": post("/v0/tokens", { capabilities: [] }),
+  "a token for an unknown action": post("/v0/tokens", { capabilities: [{ actions: ["rule_the_world"] }] }),
+  "a token for every action": post("/v0/tokens", { capabilities: [{ actions: ["*"] }] }),
+  "a token for a thing that climbs out": post("/v0/tokens", {
+    capabilities: [{ actions: ["read_job"], id: `${createId("job")}/../${createId("job")}` }],
+  }),
+  "a token for things that begin alike": post("/v0/tokens", {
+    capabilities: [{ actions: ["read_job"], id: "job_*" }],
+  }),
+  "a token for an owner that is none": post("/v0/tokens", {
+    capabilities: [{ actions: ["read_job"], owner: "user:*:x" }],
+  }),
+  "a token with too many capabilities": post("/v0/tokens", {
+    capabilities: Array.from({ length: 17 }, () => ({ actions: ["read_job"] })),
+  }),
+  "a token for ever": post("/v0/tokens", { capabilities: [{ actions: ["read_job"] }], ttl: "1d" }),
+  "a token for no time": post("/v0/tokens", { capabilities: [{ actions: ["read_job"] }], ttl: "0s" }),
+  "a token with a chain of its own": post("/v0/tokens", { capabilities: [{ actions: ["read_job"] }], chain: [] }),
+  "a token bound to a user and an agent": post("/v0/tokens", {
+    capabilities: [{ actions: ["read_job"] }],
+    bind: { uid: 0, agent: "aurora" },
+  }),
+  "a token bound to a negative uid": post("/v0/tokens", {
+    capabilities: [{ actions: ["read_job"] }],
+    bind: { uid: -1 },
+  }),
+  "a token id that is none": get("/v0/tokens/1"),
+  "a token by its words": get("/v0/tokens/eyJhbGciOiJFZERTQSJ9.e30.x"),
+  "an unknown token": get(`/v0/tokens/${createId("tok")}`, 404),
+  "a revocation of an unknown token": { method: "DELETE", path: `/v0/tokens/${createId("tok")}`, status: 404 },
   "an unknown field of verify": post("/v0/audit/verify", { deep: true }),
   "an audit decision that is none": get("/v0/audit?decision=maybe"),
   // Agents.
@@ -272,6 +318,27 @@ const requests: Record<string, BadRequest> = {
   "a search for too many": get("/v0/memory/search?q=a&k=51"),
   "a search after no time": get("/v0/memory/search?q=a&after=monday"),
   "a search by no label": get("/v0/memory/search?q=a&label=a"),
+  // Approvals and grants.
+  "an answer without a digest": answer({ option: "allow_once" }),
+  "an answer that is none": answer({ ...anAnswer, option: "allow" }),
+  "an answer with every option": answer({ ...anAnswer, option: ["allow_once", "reject_once"] }),
+  "an answer in somebody's name": answer({ ...anAnswer, answered_by: "user:0" }),
+  "an answer with a comment that is too long": answer({ ...anAnswer, comment: "x".repeat(1001) }),
+  "an answer to an unknown approval": answer(anAnswer, 404),
+  "an answer to what is no approval": post(`/v0/approvals/${unknownJob}/answer`, anAnswer),
+  "an unknown approval": get(`/v0/approvals/${unknownApproval}`, 404),
+  "an approval by a path": get("/v0/approvals/..%2Fjobs"),
+  "approvals in no state": get("/v0/approvals?state=maybe"),
+  "approvals waited for too long": get("/v0/approvals?wait=2m"),
+  "approvals after nothing": get("/v0/approvals?after=-1"),
+  "an unknown approval taken back": { method: "DELETE", path: `/v0/approvals/${unknownApproval}`, status: 404 },
+  "an unknown grant taken back": { method: "DELETE", path: `/v0/grants/${createId("grt")}`, status: 404 },
+  "an approval taken back as a grant": { method: "DELETE", path: `/v0/grants/${unknownApproval}`, status: 400 },
+  "a secret that is short": secret({ secret: "1234567" }),
+  "a secret that is a number": secret({ secret: 12_345_678 }),
+  "no secret at all": secret({}),
+  "a secret of no user": secret({ secret: "12345678", of: "agent:x" }),
+  "somebody else's secret": secret({ secret: "12345678", of: "user:41001" }, 403),
   "an unknown entry": get(`/v0/memory/entries/${unknownEntry}`, 404),
   "an entry of another kind": get(`/v0/memory/entries/${unknownJob}`),
   "lines that are none": get(`/v0/memory/entries/${unknownEntry}?lines=0-5`),
@@ -324,7 +391,15 @@ const requests: Record<string, BadRequest> = {
   // Headers and connections.
   "an Origin": { headers: { Origin: "http://localhost" }, body: valid, status: 403 },
   "a Host with a dot": { headers: { Host: "aether.example" }, body: valid, status: 403 },
-  "a token": { headers: { Authorization: "Bearer x" }, body: valid, status: 400 },
+  "a token that is none": { headers: { Authorization: "Bearer x" }, body: valid, status: 401 },
+  "a token that is too long": { headers: { Authorization: `Bearer ${"x".repeat(5000)}` }, body: valid, status: 401 },
+  "a password": { headers: { Authorization: "Basic cm9vdDpyb290" }, body: valid, status: 401 },
+  "two tokens": raw(head("GET /v0/jobs HTTP/1.1", "Authorization: Bearer x\r\nAuthorization: Bearer y\r\n"), 401),
+  "a token that nobody signed": {
+    headers: { Authorization: "Bearer eyJhbGciOiJub25lIiwidHlwIjoiYWV0aGVyLWNhcCtqd3QifQ.e30." },
+    body: valid,
+    status: 401,
+  },
   "a key with spaces": { headers: { "Idempotency-Key": "a b" }, body: valid, status: 400 },
   "a key that is too long": { headers: { "Idempotency-Key": "x".repeat(201) }, body: valid, status: 400 },
   "an intent header that is none": { headers: { "Aether-Intent-Id": "x" }, body: valid, status: 400 },

@@ -2,6 +2,7 @@
 // not what it would write, or where one points at what is not there.
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { renderAuthorisation } from "./authorisation.ts";
 import { renderReadmes } from "./config-tables.ts";
 import { findBrokenLinks } from "./docs-links.ts";
 import { renderDocs } from "./docs-pages.ts";
@@ -18,7 +19,8 @@ function readIfThere(path: string): string | null {
   }
 }
 
-const documents = [...renderDocs(version), ...renderReadmes(root)].map(([path, text]) => ({
+const authorisation = ["docs/api/authorisation.md", renderAuthorisation()] as const;
+const documents = [...renderDocs(version), authorisation, ...renderReadmes(root)].map(([path, text]) => ({
   path,
   file: join(root, path),
   text,

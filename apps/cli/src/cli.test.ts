@@ -38,7 +38,7 @@ describe("the command line", () => {
 
   it.each([
     [["dance"], "Unknown command 'dance'"],
-    [["policy"], "needs one of: check"],
+    [["policy"], "needs one of: ls, check, test"],
     [["audit", "burn"], "needs one of: ls, verify"],
     [["ps", "extra"], "Unexpected argument 'extra'"],
     [["stop"], "JOB is missing"],

@@ -65,7 +65,10 @@ async function runCommand(command: Command, args: string[], rest: Omit<CliOption
       socket,
       async connect() {
         const { createClient, createUnixTransport } = await import("@aether/client");
-        return createClient(cleanup.use(createUnixTransport(await socket())));
+        const tokenFile = text("token-file") ?? rest.env.AETHER_TOKEN_FILE;
+        const token = tokenFile ? (await import("./token-file.ts")).readToken(tokenFile) : undefined;
+        const options = token === undefined ? {} : { token };
+        return createClient(cleanup.use(createUnixTransport(await socket(), options)));
       },
     });
     return await (command.outlivesPipe ? running : Promise.race([running, pipeClosed(rest.terminal)]));

@@ -56,6 +56,7 @@ export const commonOptions = {
   json: { type: "flag", about: "One JSON document, or one JSON value a line where it goes on" },
   socket: { type: "text", value: "PATH", about: "Socket to talk to (AETHER_SOCKET)" },
   home: { type: "text", value: "DIR", about: "Folder that holds everything (AETHER_HOME)" },
+  "token-file": { type: "text", value: "FILE", about: "Come with the capability token in it (AETHER_TOKEN_FILE)" },
   help: { type: "flag", short: "h", about: "This help" },
 } as const satisfies Options;
 

@@ -115,9 +115,29 @@ export const groups: Readonly<Record<string, Readonly<Record<string, Entry>>>> =
     },
   },
   "Policy and audit": {
+    "policy ls": {
+      about: "List the policies that answer now",
+      load: async () => (await import("./commands/policy-list.ts")).policyList,
+    },
     "policy check": {
       about: "Ask whether something would be allowed",
       load: async () => (await import("./commands/policy-check.ts")).policyCheck,
+    },
+    "policy test": {
+      about: "Validate policies and try their tests, without a service",
+      load: async () => (await import("./commands/policy-test.ts")).policyTest,
+    },
+    "token create": {
+      about: "Make a token that allows less than you may",
+      load: async () => (await import("./commands/token-create.ts")).tokenCreate,
+    },
+    "token ls": {
+      about: "List tokens",
+      load: async () => (await import("./commands/token-list.ts")).tokenList,
+    },
+    "token rm": {
+      about: "Revoke tokens",
+      load: async () => (await import("./commands/token-remove.ts")).tokenRemove,
     },
     "audit ls": {
       about: "List audit records",

@@ -17,6 +17,8 @@ type KeyRecord = z.infer<typeof KeyRecord>;
 /** What `serve` knows of a key before it runs the handler. */
 interface Claimed {
   createdId: string | null;
+  /** Whether this very try claimed it. */
+  isNew: boolean;
   /** The first answer, when it was kept. */
   answer: unknown;
   /** Keeps the answer of a handler that succeeded. */
@@ -54,6 +56,7 @@ export function openIdempotency(bus: Bus): Idempotency {
       }
       return {
         createdId: entry.value.created_id,
+        isNew: entry.isNew,
         answer: entry.value.answer,
         async keep(answer) {
           try {

@@ -15,6 +15,8 @@ import { streamState } from "./tail.ts";
 /** Key of the record that names the writer; views pass it over. */
 export const ledgerWriterKey = "writer";
 const triesMax = 5;
+/** Taking over, while the writer before still writes. */
+const takingTriesMax = 200;
 const settleTimeoutMs = 5_000;
 /** Until every view has seen it and its event is told. */
 const markTtl = `${limits.eventsRetentionMs / 1000}s`;
@@ -33,8 +35,8 @@ export class Superseded extends Error {
 export interface Ledger {
   /** Sequence of the last write: a view that has reached it has seen everything there is. */
   readonly sequence: number;
-  /** Stores the value of a key, one write after the other; answers its sequence. */
-  put(key: string, value: unknown): Promise<number>;
+  /** Stores the value of a key, one write after the other; answers its sequence. With `ttlMs` it goes by itself after that. */
+  put(key: string, value: unknown, options?: { ttlMs: number }): Promise<number>;
   /** Removes a key; the mark that stays for some days says what was there. */
   remove<T>(key: string, removed: Entry<T>): Promise<number>;
   /** Settles when another writer took over. */
@@ -50,9 +52,10 @@ export async function openLedger(bus: Bus, bucket: string): Promise<Ledger> {
   let sequence = (await streamState(bus, stream)).lastSequence;
   let writing: Promise<unknown> = Promise.resolve();
 
-  async function publish(key: string, { body, removed }: Written): Promise<number> {
+  async function publish(key: string, { body, removed, ttlMs }: Written): Promise<number> {
     const head = headers();
     head.set("Nats-Expected-Last-Sequence", String(sequence));
+    if (ttlMs !== undefined) head.set("Nats-TTL", `${Math.max(1, Math.ceil(ttlMs / 1000))}s`);
     if (removed !== undefined) {
       head.set("KV-Operation", "DEL");
       head.set("Nats-TTL", markTtl);
@@ -75,7 +78,7 @@ export async function openLedger(bus: Bus, bucket: string): Promise<Ledger> {
         sequence = await publish(key, written);
         return sequence;
       } catch (error) {
-        if (tries >= triesMax) throw error;
+        if (tries >= (taking ? takingTriesMax : triesMax)) throw error;
         const before = sequence;
         const writer = await look(ledgerWriterKey);
         if (!taking && writer.body !== self) {
@@ -99,7 +102,7 @@ export async function openLedger(bus: Bus, bucket: string): Promise<Ledger> {
     get sequence() {
       return sequence;
     },
-    put: (key, value) => inTurn(key, { body: JSON.stringify(value) }),
+    put: (key, value, options) => inTurn(key, { body: JSON.stringify(value), ttlMs: options?.ttlMs }),
     remove: (key, removed) => inTurn(key, { body: "", removed }),
     superseded: superseded.promise,
   };
@@ -109,6 +112,7 @@ export async function openLedger(bus: Bus, bucket: string): Promise<Ledger> {
 interface Written {
   body: string;
   removed?: unknown;
+  ttlMs?: number | undefined;
 }
 
 /** JSON in ASCII: headers have no encoding. */

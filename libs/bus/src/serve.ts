@@ -285,6 +285,9 @@ async function act(
     throw error;
   });
   if (claimed?.answer != null) return { reply: claimed.answer, bytes: undefined };
+  if (claimed && operation.replay === "never" && !claimed.isNew) {
+    throw new ProblemError("idempotency-conflict", { detail: "its answer is a secret, which is not given again" });
+  }
   const call: Call = {
     principal,
     caller,
@@ -302,9 +305,12 @@ async function act(
       return served.bus.log.child({ request_id: envelope.request_id, operation: operation.name });
     },
   };
-  const result: unknown = await implementation.handle(request, call);
+  const result: unknown = await implementation.handle(request, call).catch(async (error: unknown) => {
+    if (operation.replay === "never") await claimed?.release(); // nobody has the answer that is not given twice
+    throw error;
+  });
   if (operation.bytes === "reply") return result as { reply: unknown; bytes: Bytes };
-  if (operation.replay !== "again") await claimed?.keep(result);
+  if (operation.replay === undefined) await claimed?.keep(result);
   return { reply: result, bytes: undefined };
 }
 
@@ -404,7 +410,7 @@ function resourceOf(access: Decided, asked: Asked): Resource {
 }
 
 /** Policy's own refusals, which the caller can act on. */
-const passedOn: ReadonlySet<ProblemSlug> = new Set(["audit-unavailable", "too-many-requests"]);
+const passedOn: ReadonlySet<ProblemSlug> = new Set(["audit-unavailable", "token-refused", "too-many-requests"]);
 
 async function askPolicy(
   bus: Bus,

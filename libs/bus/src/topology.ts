@@ -156,8 +156,8 @@ const policy: UserSpec = {
   name: "policy",
   account: "CORE",
   publish: [
-    ...["approvals", "grants"].map((bucket) => `$KV.${bucket}.>`),
-    ...["KV_jobs", "KV_approvals", "KV_grants"].flatMap(reads),
+    ...["approvals", "grants", "idempotency"].map((bucket) => `$KV.${bucket}.>`),
+    ...["KV_jobs", "KV_approvals", "KV_grants", "KV_idempotency"].flatMap(reads),
   ],
   subscribe: [inbox("policy"), ...serves("policy")],
   responds: true,

@@ -1,5 +1,8 @@
 import {
+  addEntry,
   createId,
+  type DecideReply,
+  type DecideRequest,
   decide,
   getJob,
   killJob,
@@ -111,6 +114,57 @@ describe.skipIf(missing)(`bus${missing ? `: ${missing}` : ""}`, () => {
       resource: { type: "Job", owner: "user:7" },
       principal: { id: "1000" },
     });
+  });
+
+  it("what needs a person's yes says under which approval, and is asked about by its digest and preview", async () => {
+    await using bus = await nats.connect("memory");
+    await using gateway = await nats.connect("gateway");
+    const asked: DecideRequest[] = [];
+    const answers: (() => Promise<DecideReply>)[] = [];
+    await using _served = await serve(bus, {
+      service: "memory",
+      version: "0",
+      description: "test",
+      handlers: [handler(addEntry, { handle: async () => Promise.reject(new Error("must not run")) })],
+      decide: async (input) => {
+        asked.push(input);
+        return (answers.shift() ?? (() => Promise.reject(new Error("no answer"))))();
+      },
+    });
+    await bus.nats.flush();
+    const reply: DecideReply = {
+      ...{ outcome: "ask", decision_id: createId("aud"), reason: "needs a yes", policies: ["p"], policy_version: "v" },
+      ...{ approval_id: createId("apr"), visible: true, scope: "own" },
+    };
+    const add = async (text: string, title: string, key?: string) => {
+      const note = { title, text, kind: "note" as const };
+      const options = { envelope: { ...envelope(), ...(key && { idempotency_key: key }), token: "t" } };
+      return (await request(gateway, addEntry, note, options).catch((error: unknown) => error)) as ProblemError;
+    };
+    answers.push(async () => reply);
+    const { problem } = await add("x".repeat(5000), "long");
+    expect(problem).toMatchObject({ status: 403, detail: "needs a yes", approval_id: reply.approval_id });
+    expect(problem.decision).toEqual({ id: reply.decision_id, outcome: "ask", reason: "needs a yes", policies: ["p"] });
+    answers.push(async () => Promise.reject(new ProblemError("too-many-requests", { detail: "100 wait" })));
+    expect((await add("y", "short", "a-key")).problem).toMatchObject({ status: 429, detail: "100 wait" });
+    answers.push(
+      async () => ({ ...reply, outcome: "deny" }),
+      async () => ({ ...reply, outcome: "deny" }),
+    );
+    expect((await add("y", "short")).problem.approval_id).toBeUndefined();
+    await add("z", "short");
+    const [long, keyed, again, other] = asked;
+    expect(long).toMatchObject({ token: "t", ask: { mode: "consume", subject: long?.request_id } });
+    expect(long?.ask?.preview).toMatchObject({
+      ...{ kind: "operation", operation: "memory.add" },
+      request: {
+        title: '"long"',
+        text: expect.stringMatching(/^"x{999} … \(5002 characters, sha256:[0-9a-f]{16}…\)$/),
+      },
+    });
+    expect(keyed?.ask?.subject).toBe("a-key");
+    expect(keyed?.digest).toMatch(/^sha256:[0-9a-f]{64}$/);
+    expect([again?.digest === keyed?.digest, other?.digest === keyed?.digest]).toEqual([true, false]);
   });
 
   it("a store that does not answer is unavailable, or an unknown outcome; any other surprise is a bug", async () => {

@@ -6,6 +6,7 @@ import {
   addEntry,
   type CloudEvent,
   checkPolicy,
+  createToken,
   deleteArtifact,
   type EventInput,
   emitEvent,
@@ -15,6 +16,7 @@ import {
   getArtifact,
   getEntry,
   getJob,
+  getToken,
   Health,
   type Job,
   type JobList,
@@ -26,14 +28,18 @@ import {
   listAudit,
   listEntries,
   listJobs,
+  listPolicies,
+  listTokens,
   Metrics,
   type Operation,
   type Reply,
   registerArtifact,
   removeAgent,
+  revokeToken,
   searchMemory,
   stopJob,
   submitJob,
+  type Token,
   Version,
   verifyAudit,
   WhoAmI,
@@ -87,7 +93,16 @@ export interface Client {
     delete(id: string, options?: CallOptions): Promise<Artifact>;
   };
   readonly policy: {
+    list(page?: Input<typeof listPolicies>, options?: CallOptions): Promise<Reply<typeof listPolicies>>;
     check(question: Input<typeof checkPolicy>, options?: CallOptions): Promise<Reply<typeof checkPolicy>>;
+  };
+  readonly tokens: {
+    /** The answer holds the token; it is not given again. */
+    create(wanted: Input<typeof createToken>, options?: CallOptions): Promise<Reply<typeof createToken>>;
+    get(id: string, options?: CallOptions): Promise<Token>;
+    list(page?: Input<typeof listTokens>, options?: CallOptions): Promise<Reply<typeof listTokens>>;
+    /** With everything that was made with it. */
+    revoke(id: string, options?: CallOptions): Promise<Token>;
   };
   readonly audit: {
     list(filters?: Input<typeof listAudit>, options?: CallOptions): Promise<Reply<typeof listAudit>>;
@@ -149,7 +164,16 @@ export function createClient(transport: Transport): Client {
       list: (filters = {}, options) => call(listArtifacts, filters, options),
       delete: (id, options) => call(deleteArtifact, { id }, options),
     },
-    policy: { check: (question, options) => call(checkPolicy, question, options) },
+    policy: {
+      list: (page = {}, options) => call(listPolicies, page, options),
+      check: (question, options) => call(checkPolicy, question, options),
+    },
+    tokens: {
+      create: (wanted, options) => call(createToken, wanted, options),
+      get: (id, options) => call(getToken, { id }, options),
+      list: (page = {}, options) => call(listTokens, page, options),
+      revoke: (id, options) => call(revokeToken, { id }, options),
+    },
     audit: {
       list: (filters = {}, options) => call(listAudit, filters, options),
       verify: (options) => call(verifyAudit, {}, options),

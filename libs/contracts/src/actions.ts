@@ -13,6 +13,7 @@ export const actions = [
   "list_artifacts",
   "delete_artifact",
   "check_policy",
+  "read_policy",
   "read_audit",
   "verify_audit",
   "list_approvals",
@@ -33,13 +34,17 @@ export const actions = [
   "list_agents",
   "remove_agent",
   "run_agent",
+  "create_token",
+  "read_token",
+  "list_tokens",
+  "revoke_token",
 ] as const;
 export type Action = (typeof actions)[number];
 
 export const resourceTypes = [
   ...["Job", "Jobs", "Artifact", "Artifacts", "Memory", "MemoryEntry", "Events", "Metrics", "Policy", "Audit"],
   ...["AgentRecord", "Agents"],
-  ...["Approval", "Approvals", "Grant"],
+  ...["Approval", "Approvals", "Grant", "Token", "Tokens"],
 ] as const;
 export type ResourceType = (typeof resourceTypes)[number];
 

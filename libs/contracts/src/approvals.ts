@@ -189,7 +189,7 @@ export const answerApproval = defineOperation({
   problems: [...answering, "too-many-requests"],
   access: { action: "answer_approval", resource: "Approval", owner: "record", record: "before" },
   callers: ["gateway"],
-  retry: "with-key",
+  retry: "safe",
 });
 
 export const revokeApproval = defineOperation({
@@ -228,7 +228,7 @@ export const setHumanSecret = defineOperation({
   problems: ["invalid-request", "policy-denied", "too-many-requests", "audit-unavailable"],
   access: { action: "set_human_secret", resource: "Approvals", owner: "caller", record: "before" },
   callers: ["gateway"],
-  retry: "with-key",
+  retry: "safe",
 });
 
 export const listGrants = defineOperation({

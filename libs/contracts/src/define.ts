@@ -63,9 +63,12 @@ export interface Operation<
   /** Whether sending it again after an unknown outcome is safe by itself, or only with an Idempotency-Key. */
   readonly retry: "safe" | "with-key";
   /** The id of what it makes: chosen before the act, so that a retry with the same Idempotency-Key makes the same one. */
-  readonly creates?: "job" | "art" | "mem";
-  /** `again`: the answer may hold what is to be forgotten, so none is kept; a retry does the act again under the same id. */
-  readonly replay?: "again";
+  readonly creates?: "job" | "art" | "mem" | "tok";
+  /**
+   * `again`: the answer may hold what is to be forgotten, so none is kept; a retry does the act again under the same id.
+   * `never`: the answer is a secret, so none is kept; the same key once more is a conflict.
+   */
+  readonly replay?: "again" | "never";
   /** How long a caller waits for the reply, milliseconds; the request deadline where absent. */
   readonly timeoutMs?: number;
 }

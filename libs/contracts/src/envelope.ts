@@ -2,6 +2,7 @@
 // settled by the subject, not by this text: only an envelope on a `gateway` subject may name a principal.
 import { z } from "zod";
 import { IntentId, RequestId } from "./ids.ts";
+import { limits } from "./limits.ts";
 
 export const Principal = z.strictObject({
   type: z.enum(["User", "Agent", "Job", "Worker", "Service"]),
@@ -17,6 +18,11 @@ export const Principal = z.strictObject({
 });
 export type Principal = z.infer<typeof Principal>;
 
+/** A principal by its name: `user:1000`, `agent:aurora`. */
+export const PrincipalName = z
+  .string()
+  .regex(/^(user|agent|service):[^\s:]{1,190}$/, 'must be a name such as "user:1000" or "agent:aurora"');
+
 export const Envelope = z.strictObject({
   principal: Principal.optional(),
   request_id: RequestId,
@@ -29,8 +35,8 @@ export const Envelope = z.strictObject({
     .string()
     .regex(/^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/)
     .optional(),
-  /** The raw capability token: policy verifies it and narrows by it; it is never logged and never stored. */
-  token: z.string().max(4096).optional(),
+  /** The capability token that the caller came with, as it came: policy verifies it, nobody keeps or logs it. */
+  token: z.string().max(limits.tokenChars).optional(),
   /** What is left of the deadline when it is sent, milliseconds: no wall clocks are compared. */
   timeout_ms: z.int().positive(),
 });

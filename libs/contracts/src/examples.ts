@@ -6,6 +6,7 @@ import type { Artifact } from "./artifacts.ts";
 import type { Job } from "./jobs.ts";
 import type { LogFrame } from "./logs.ts";
 import type { Citation, MemoryEntry } from "./memory.ts";
+import type { Token } from "./tokens.ts";
 
 export interface Example {
   /** Values for the names in the path. */
@@ -20,6 +21,16 @@ export interface Example {
 
 const jobId = "job_01kas4f8m0w3v5x7z9b2d4f6h8";
 const policyVersion = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+const token: Token = {
+  id: "tok_01kas4f8m0w3v5x7z9b2d4f6h8",
+  owner: "user:1000",
+  bind: { uid: 1000 },
+  capabilities: [{ actions: ["read_job", "read_logs"], id: jobId }],
+  chain: [],
+  created_at: "2026-11-23T10:00:00.000Z",
+  expires_at: "2026-11-23T10:05:00.000Z",
+  revoked_at: null,
+};
 const bootId = "6f1c2f0e-6f0a-4c46-9b0e-2f3c1d5a7e90";
 
 const spec: Job["spec"] = {
@@ -257,10 +268,10 @@ const approvalId = "apr_01kas4f8m3e7g9j1m4p6r8t0w2";
 const grantId = "grt_01kas4f8m4f8h0k2n5q7s9v1x3";
 const removal = "sha256:9b74c9897bac770ffc029102a200c5de8a4f2c0b1b3d5e7f9a1c3e5d7f9b1d3f";
 const rule: Grant["rule"] = {
-  words: "agent:aurora may delete artifacts of user:1000 without asking, under any intent",
+  words: "agent:aurora may delete_artifact (Artifact of agent:aurora) without asking for 30d",
   principal: "agent:aurora",
   action: "delete_artifact",
-  resource: { type: "Artifact", owner: "user:1000" },
+  resource: { type: "Artifact", owner: "agent:aurora" },
   facts: {},
   intent_id: null,
 };
@@ -270,12 +281,12 @@ const pending: Approval = {
   digest: removal,
   requester: { principal: "agent:aurora", uid: 61_001, owner: "user:1000" },
   action: "delete_artifact",
-  resource: { type: "Artifact", id: artifactId, owner: "user:1000" },
+  resource: { type: "Artifact", id: artifactId, owner: "agent:aurora" },
   facts: {},
   intent_id: null,
   subjects: [{ subject: "req_01kas4f8m0q2s4v6x8z0b2d4f6", job_id: null, at: "2026-11-23T10:00:00.000Z" }],
-  why: [{ policy: "agents-ask-to-tidy", reason: "a person must agree before an agent deletes what is not its own" }],
-  ask: "May the agent delete this?",
+  why: [{ policy: "keep-asks", reason: "what is kept is deleted only when a person agrees" }],
+  ask: "Delete what is kept?",
   preview: {
     kind: "operation",
     words: "Delete an artifact",
@@ -367,6 +378,36 @@ export const examples: Readonly<Record<string, Example>> = {
       policy_version: policyVersion,
     },
   },
+  "policy.create-token": {
+    body: { capabilities: token.capabilities, ttl: "5m" },
+    reply: {
+      ...token,
+      token: "eyJhbGciOiJFZERTQSIsInR5cCI6ImFldGhlci1jYXArand0In0.eyJhdWQiOiJhZXRoZXIifQ.c2lnbmF0dXJl",
+    },
+  },
+  "policy.tokens": { query: { limit: 1 }, reply: { items: [token], next_cursor: token.id } },
+  "policy.token": { params: { id: token.id }, reply: token },
+  "policy.revoke-token": { params: { id: token.id }, reply: { ...token, revoked_at: "2026-11-23T10:01:00.000Z" } },
+  "policy.policies": {
+    query: { limit: 1 },
+    reply: {
+      policy_version: policyVersion,
+      items: [
+        {
+          id: "own-artifacts",
+          effect: "permit",
+          reason: "an owner may do everything with their own artifacts",
+          ask: null,
+          origin: "shipped",
+          file: "artifacts.cedar",
+          line: 3,
+        },
+      ],
+      next_cursor: "own-artifacts",
+      warnings: [],
+      error: null,
+    },
+  },
   "policy.audit": { query: { job_id: jobId, action: "submit_job" }, reply: { items: [decided], next_cursor: null } },
   "policy.verify": {
     body: {},
@@ -397,7 +438,7 @@ export const examples: Readonly<Record<string, Example>> = {
     reply: { principal: "user:1000", is_set: true },
   },
   "policy.grants": {
-    query: { principal: "agent:aurora", limit: 1 },
+    query: { limit: 1 },
     reply: { items: [grant], next_cursor: grantId },
   },
   "policy.revoke-grant": { params: { id: grantId }, reply: grant },

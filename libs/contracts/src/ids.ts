@@ -12,6 +12,7 @@ export const GrantId = z.string().regex(pattern("grt"), 'must be a grant id such
 export const AuditId = z.string().regex(pattern("aud"));
 export const ArtifactId = z.string().regex(pattern("art"), 'must be an artifact id such as "art_01k…"');
 export const EntryId = z.string().regex(pattern("mem"), 'must be an entry id such as "mem_01k…"');
+export const TokenId = z.string().regex(pattern("tok"), 'must be a token id such as "tok_01k…"');
 export const RequestId = z.string().regex(pattern("req"));
 
 /** Makes an id of a kind for the given time (milliseconds since the epoch). */

@@ -43,7 +43,15 @@ export {
   type Request,
   subjectOf,
 } from "./define.ts";
-export { Envelope, hasOwnersUid, hostUserOf, Principal, principalName, principalOf } from "./envelope.ts";
+export {
+  Envelope,
+  hasOwnersUid,
+  hostUserOf,
+  Principal,
+  PrincipalName,
+  principalName,
+  principalOf,
+} from "./envelope.ts";
 export {
   CloudEvent,
   EventFrame,
@@ -55,7 +63,19 @@ export {
   readEvents,
 } from "./events.ts";
 export { type Example, examples, problemExample } from "./examples.ts";
-export { ApprovalId, ArtifactId, AuditId, createId, EntryId, GrantId, IntentId, JobId, RequestId } from "./ids.ts";
+export { parseFact } from "./facts.ts";
+export {
+  ApprovalId,
+  ArtifactId,
+  AuditId,
+  createId,
+  EntryId,
+  GrantId,
+  IntentId,
+  JobId,
+  RequestId,
+  TokenId,
+} from "./ids.ts";
 export { checkAttempt, describeArtifact, giveOutput, takeInput } from "./job-artifacts.ts";
 export {
   getJob,
@@ -115,6 +135,8 @@ export {
   DecisionContext,
   decide,
   listAudit,
+  listPolicies,
+  PolicyEntry,
   Resource,
   verifyAudit,
 } from "./policy.ts";
@@ -133,6 +155,15 @@ export {
   Version,
   WhoAmI,
 } from "./system.ts";
+export {
+  Capability,
+  createToken,
+  getToken,
+  listTokens,
+  revokeToken,
+  Token,
+  TokenBinding,
+} from "./tokens.ts";
 export { formatDuration, parseDurationMs, parseSizeBytes, requireBytes, requireDurationMs, toBytes } from "./units.ts";
 export { visible } from "./visible.ts";
 export {

@@ -78,6 +78,13 @@ export const limits = {
   requestDeadlineMs: 30 * SECOND,
   idempotencyKeepMs: DAY,
 
+  tokenMaxMs: 15 * MINUTE,
+  tokenChars: 4096,
+  tokenCapabilities: 16,
+  tokenChain: 8,
+  tokensPerPrincipal: 100,
+  tokensMax: 10_000,
+
   memoryTextBytes: 512 * KIB,
   memoryQueryBytes: 2 * KIB,
   memoryHitsMax: 50,

@@ -21,6 +21,7 @@ export const lendArtifact = defineOperation({
     id: ArtifactId,
     borrower: Borrower,
     intent_id: IntentId.nullable(),
+    token: z.string().max(limits.tokenChars).optional().describe("The capability token that he came with"),
     known: Sha256.nullable().describe("Nothing is read where these are its bytes"),
   }),
   reply: z.object({

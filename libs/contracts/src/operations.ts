@@ -27,8 +27,9 @@ import { checkAttempt, describeArtifact, giveOutput, takeInput } from "./job-art
 import { getJob, killJob, listJobs, readLogs, stopJob, submitJob } from "./jobs.ts";
 import { addEntry, forgetEntry, getEntry, listEntries, searchMemory } from "./memory.ts";
 import { lendArtifact } from "./memory-artifacts.ts";
-import { checkPolicy, decide, listAudit, verifyAudit } from "./policy.ts";
+import { checkPolicy, decide, listAudit, listPolicies, verifyAudit } from "./policy.ts";
 import { healthOperation, metricsOperation } from "./system.ts";
+import { createToken, getToken, listTokens, revokeToken } from "./tokens.ts";
 import { appendLog, claimJobs, renewWorker, reportAttempt } from "./worker.ts";
 
 export const services = {
@@ -73,6 +74,7 @@ export const services = {
   policy: [
     decide,
     checkPolicy,
+    listPolicies,
     listAudit,
     verifyAudit,
     listApprovals,
@@ -82,6 +84,10 @@ export const services = {
     setHumanSecret,
     listGrants,
     revokeGrant,
+    createToken,
+    listTokens,
+    getToken,
+    revokeToken,
     healthOperation("policy"),
     metricsOperation("policy"),
   ],

@@ -3,8 +3,8 @@ import { z } from "zod";
 import { actions, resourceTypes } from "./actions.ts";
 import { AskRequest } from "./approvals.ts";
 import { defineOperation } from "./define.ts";
-import { Principal } from "./envelope.ts";
-import { ApprovalId, AuditId, GrantId, IntentId, JobId } from "./ids.ts";
+import { Principal, PrincipalName } from "./envelope.ts";
+import { ApprovalId, AuditId, GrantId, IntentId, JobId, TokenId } from "./ids.ts";
 import { limits } from "./limits.ts";
 
 export const Resource = z.strictObject({
@@ -26,14 +26,14 @@ export const DecideRequest = z.strictObject({
   action: z.enum(actions),
   resource: Resource,
   context: DecisionContext,
+  /** The capability token that the caller came with: it narrows what the answer may allow. */
+  token: z.string().max(limits.tokenChars).optional(),
   record: z.enum(["before", "summary"]),
   request_id: z.string(),
   intent_id: IntentId.nullable(),
   job_id: JobId.nullable(),
   /** Digest of exactly what is decided (spec and attempt), kept in the record. */
   digest: z.string().nullable(),
-  /** The caller's raw capability token. */
-  token: z.string().max(4096).optional(),
   /** Without it, or without a digest, nobody is asked: what would need a person's yes is denied and says so. */
   ask: AskRequest.optional(),
 });
@@ -61,7 +61,7 @@ export const decide = defineOperation({
   summary: "Decide on an action and record the decision",
   request: DecideRequest,
   reply: DecideReply,
-  problems: ["audit-unavailable", "too-many-requests"],
+  problems: ["audit-unavailable", "token-refused", "too-many-requests"],
   access: { exempt: "decide", reason: "it is the decision itself" },
   callers: ["jobs", "artifacts", "policy", "memory", "events"],
   retry: "with-key",
@@ -80,9 +80,12 @@ export const checkPolicy = defineOperation({
         type: z.enum(resourceTypes),
         id: z.string().max(200).default("*"),
         owner: z.string().max(200).optional(),
+        labels: z.record(z.string(), z.string()).default({}),
       })
       .optional(),
     context: DecisionContext.default({}),
+    as: PrincipalName.optional().describe("Whom it is about instead of the caller, as `agent:aurora`; for operators"),
+    roles: Principal.shape.roles.optional().describe("With `as`: the roles that he would have"),
   }),
   reply: z.object({
     decision: z.enum(["allow", "ask", "deny"]).describe("`ask`: a person would be asked"),
@@ -92,6 +95,39 @@ export const checkPolicy = defineOperation({
   }),
   problems: ["invalid-request"],
   access: { action: "check_policy", resource: "Policy", owner: "caller", record: "before" },
+  callers: ["gateway"],
+  retry: "safe",
+});
+
+export const PolicyEntry = z.object({
+  id: z.string(),
+  effect: z.enum(["permit", "forbid"]),
+  reason: z.string(),
+  ask: z.string().nullable().describe("The question to a person, where the policy holds with his yes"),
+  origin: z.enum(["shipped", "own"]),
+  file: z.string(),
+  line: z.int(),
+});
+export type PolicyEntry = z.infer<typeof PolicyEntry>;
+
+export const listPolicies = defineOperation({
+  name: "policy.policies",
+  kind: "unary",
+  summary: "List the policies that answer now, in the order of their files",
+  http: { method: "GET", path: "/policy", status: 200 },
+  request: z.strictObject({
+    limit: z.int().min(1).max(limits.pageMax).default(limits.pageDefault),
+    cursor: z.string().max(200).optional(),
+  }),
+  reply: z.object({
+    policy_version: z.string(),
+    items: z.array(PolicyEntry),
+    next_cursor: z.string().nullable(),
+    warnings: z.array(z.string()).describe("What the validator says of them"),
+    error: z.string().nullable().describe("Why newer files do not answer; null when they do"),
+  }),
+  problems: ["invalid-request", "policy-denied"],
+  access: { action: "read_policy", resource: "Policy", owner: "caller", record: "summary" },
   callers: ["gateway"],
   retry: "safe",
 });
@@ -147,6 +183,7 @@ export const AuditRecord = z.object({
       policy_version: z.string(),
       approval: ApprovalId.nullable().default(null).describe("The approval that it used, or that it asks for"),
       grant: GrantId.nullable().default(null).describe("The grant that made the difference"),
+      token: TokenId.optional().describe("The capability token that the caller came with, where he did"),
     })
     .nullable(),
   provenance: z.object({

@@ -20,6 +20,11 @@ export const problems = {
     title: "Requests from a browser page are refused",
     mend: "Call from a program, not from a page.",
   },
+  "token-refused": {
+    status: 401,
+    title: "The capability token does not count",
+    mend: "`detail` says why; ask for a new one, or call without one.",
+  },
   "policy-denied": {
     status: 403,
     title: "Policy denies this",

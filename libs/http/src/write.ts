@@ -46,6 +46,7 @@ function toDocument(error: ProblemError, requestId: string): Problem {
 }
 
 function problemHeaders(problem: Problem): Record<string, string> {
+  if (problem.status === 401) return { "WWW-Authenticate": 'Bearer error="invalid_token"' };
   if (problem.status !== 503 && problem.status !== 429) return {};
   return { "Retry-After": String(Math.ceil((problem.retry_after_ms ?? defaultRetryAfterMs) / 1000)) };
 }

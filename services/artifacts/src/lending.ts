@@ -6,9 +6,9 @@ import { mayRead } from "./reading.ts";
 
 export function lendingHandler({ bus, store, transfers }: HandlerParts & { bus: Bus }) {
   return handler(lendArtifact, {
-    async handle({ id, borrower, intent_id: intentId, known }, call) {
+    async handle({ id, borrower, intent_id: intentId, token, known }, call) {
       const entry = await store.get(id);
-      if (!entry || !(await mayRead(bus, borrower, entry.value, { intentId, jobId: null })))
+      if (!entry || !(await mayRead(bus, borrower, entry.value, { intentId, jobId: null, token })))
         throw new ProblemError("not-found");
       const { sha256, size_bytes, job_id } = entry.value;
       if (sha256 === known || size_bytes > limits.memorySourceBytes)

@@ -8,13 +8,14 @@ export async function mayRead(
   bus: Bus,
   principal: Principal,
   { id, owner, labels, sha256 }: StoredArtifact,
-  about: { intentId: string | null; jobId: string | null },
+  about: { intentId: string | null; jobId: string | null; token?: string | undefined },
 ): Promise<boolean> {
   const { reply } = await request(
     bus,
     decide,
     {
       ...{ principal, action: "read_artifact", resource: { type: "Artifact", id, owner, labels } },
+      ...(about.token !== undefined && { token: about.token }),
       ...{ context: {}, record: "before", request_id: createId("req") },
       ...{ intent_id: about.intentId, job_id: about.jobId, digest: `sha256:${sha256}` },
     },

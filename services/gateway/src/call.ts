@@ -21,10 +21,7 @@ const HeaderValues = Envelope.pick({ intent_id: true, idempotency_key: true });
 /** The envelope for a request of this principal; throws ProblemError for headers that are not valid. */
 export function toEnvelope(request: IncomingMessage, principal: Principal, requestId: string): CallEnvelope {
   const { headers } = request;
-  if (headers.authorization !== undefined) {
-    // A token can only narrow what its bearer may do: one that cannot be checked must not be passed over.
-    throw invalidField("headers.authorization", "capability tokens are not accepted yet");
-  }
+  const token = bearerToken(request);
   const { "aether-intent-id": intentId, "idempotency-key": idempotencyKey, traceparent } = headers;
   const parsed = HeaderValues.safeParse({
     ...(intentId !== undefined && { intent_id: intentId }),
@@ -36,9 +33,19 @@ export function toEnvelope(request: IncomingMessage, principal: Principal, reque
     principal,
     request_id: requestId,
     ...parsed.data,
+    ...(token !== undefined && { token }),
     // One that is not valid is as none, says W3C Trace Context.
     ...(trace.data !== undefined && { traceparent: trace.data }),
   };
+}
+
+/** A token can only narrow what its bearer may do: one that cannot be read, or that is not the only one, is not passed over. */
+function bearerToken({ headersDistinct }: IncomingMessage): string | undefined {
+  const given = headersDistinct.authorization;
+  if (given === undefined) return undefined;
+  const token = given.length === 1 ? /^Bearer +([A-Za-z0-9._~+/-]+=*)$/i.exec(given[0] ?? "")?.[1] : undefined;
+  if (token !== undefined && token.length <= limits.tokenChars) return token;
+  throw new ProblemError("token-refused", { detail: "Authorization must be `Bearer` and one token" });
 }
 
 export interface CallInput {

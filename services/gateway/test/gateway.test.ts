@@ -182,7 +182,7 @@ describe.skipIf(missing)(`gateway${missing ? `: ${missing}` : ""}`, () => {
     ["a body to a GET", "GET", "/v0/jobs", { body: {} }, 400],
     ["after and tail together", "GET", `/v0/jobs/${createId("job")}/logs?after=1&tail=1`, {}, 400],
     ["an id that is none", "GET", "/v0/jobs/..%2F..%2Fetc", {}, 400],
-    ["a token", "GET", "/v0/jobs", { headers: { Authorization: "Bearer x" } }, 400],
+    ["a token", "GET", "/v0/jobs", { headers: { Authorization: "Basic eA==" } }, 401],
     ["an intent that is none", "GET", "/v0/jobs", { headers: { "Aether-Intent-Id": "x" } }, 400],
     [
       "a key with spaces",

@@ -27,7 +27,7 @@ export async function resolveInputs(bus: Bus, spec: JobSpec, call: Call): Promis
 async function resolve(
   bus: Bus,
   id: string,
-  { principal, intentId, createdId, requestId }: Call,
+  { principal, intentId, createdId, requestId, token }: Call,
 ): Promise<Input | null> {
   const envelope = { envelope: { request_id: requestId } };
   const described = await request(bus, describeArtifact, { id }, envelope).catch((error: unknown) => {
@@ -44,6 +44,7 @@ async function resolve(
       action: "read_artifact",
       resource: { type: "Artifact", id, owner, labels },
       context: {},
+      ...(token !== undefined && { token }),
       record: "before",
       request_id: createId("req"),
       intent_id: intentId,

@@ -61,7 +61,8 @@ async function readArtifact(bus: Bus, id: string, asker: Asker, known: string | 
   const borrower = toBorrower(asker.principal);
   if (!ArtifactId.safeParse(id).success || borrower === null) return noArtifact;
   const envelope = toEnvelope(asker);
-  const asked = { id, borrower, intent_id: asker.intentId, known };
+  const { intentId: intent_id, token } = asker;
+  const asked = { id, borrower, intent_id, known, ...(token !== undefined && { token }) };
   const lent = await request(bus, lendArtifact, asked, { envelope }).catch((error: unknown) => {
     if (error instanceof ProblemError && error.slug === "not-found") return null;
     throw error;

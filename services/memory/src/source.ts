@@ -3,7 +3,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import type { Call } from "@aether/bus";
 
 /** Who asks, and in which request. */
-export type Asker = Pick<Call, "principal" | "requestId" | "intentId" | "traceparent">;
+export type Asker = Pick<Call, "principal" | "requestId" | "intentId" | "traceparent" | "token">;
 
 export interface Source {
   sha256: string;

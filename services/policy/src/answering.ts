@@ -26,7 +26,7 @@ const nobodysUid = -1;
 const recordsAtOnce = 200;
 const reserve = { reserve: true };
 
-export interface Given {
+interface Given {
   option: AnswerKind;
   digest: string;
   secret?: string | undefined;
@@ -51,8 +51,10 @@ export function createAnswering(parts: {
   secrets: HumanSecrets;
   log: Pick<AuditLog, "append">;
   clock: { now(): Date };
+  /** Told how a question ended, and after which time. */
+  onEnd(how: string, waitedMs: number): void;
 }): Answering {
-  const { engine, approvals, grants, secrets, log, clock } = parts;
+  const { engine, approvals, grants, secrets, log, clock, onEnd } = parts;
   let turn: Promise<unknown> = Promise.resolve();
 
   function inTurn<T>(act: () => Promise<T>): Promise<T> {
@@ -88,6 +90,9 @@ export function createAnswering(parts: {
   async function change(id: string, how: (approval: StoredApproval) => StoredApproval | null) {
     const current = approvals.get(id);
     const next = current ? how(current) : null;
+    if (current?.state === "pending" && next && next.state !== "pending") {
+      onEnd(next.answer ?? next.state, clock.now().getTime() - Date.parse(current.created_at));
+    }
     if (next) await approvals.put(next);
     return next;
   }
@@ -141,7 +146,7 @@ export function createAnswering(parts: {
     const left = approvals.get(id);
     if (left && withdraw(left, jobId)?.state === "cancelled") {
       const ended = approvalRecord("cancelled", left, null, "the job that asked has ended");
-      await log.append([ended], { patient: true });
+      await log.append([ended]);
     }
     await change(id, (approval) => withdraw(approval, jobId));
   }
@@ -151,10 +156,7 @@ export function createAnswering(parts: {
     const late = [...approvals.newestFirst()].filter((approval) => expire(approval, clock.now()));
     for (let at = 0; at < late.length; at += recordsAtOnce) {
       const some = late.slice(at, at + recordsAtOnce);
-      await log.append(
-        some.map((approval) => approvalRecord("expired", approval, null, null)),
-        { patient: true },
-      );
+      await log.append(some.map((approval) => approvalRecord("expired", approval, null, null)));
       for (const { id } of some) await change(id, (approval) => expire(approval, clock.now()));
     }
   }

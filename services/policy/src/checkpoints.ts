@@ -3,19 +3,12 @@
 //
 // A note has the form of C2SP tlog-checkpoint and signed-note (https://c2sp.org/signed-note): three lines, an empty one, the
 // signature. The hash is the chain's, not a Merkle root.
-import {
-  createHash,
-  createPrivateKey,
-  createPublicKey,
-  generateKeyPairSync,
-  type KeyObject,
-  sign,
-  verify,
-} from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { createHash, createPublicKey, type KeyObject, sign, verify } from "node:crypto";
+import { existsSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { open, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { ChainEnd } from "./record.ts";
+import { openSigningKey } from "./signing-key.ts";
 
 const origin = "aether-audit";
 const signer = "aether-policy";
@@ -36,7 +29,7 @@ export interface Checkpoints {
 
 /** Opens the checkpoints; the key is made on first use. Folders exist. */
 export function openCheckpoints(folder: string, copyFolder: string): Checkpoints {
-  const key = openKey(join(folder, "checkpoint.key"));
+  const key = openSigningKey(join(folder, "checkpoint.key"));
   const publicKey = createPublicKey(key);
   const publicPem = publicKey.export({ type: "spki", format: "pem" }).toString();
   const publicFile = join(copyFolder, "audit-checkpoint.pub");
@@ -105,15 +98,6 @@ function dropTornEnd(file: string): void {
   const content = readFileSync(file, "utf8");
   const { rest } = parseNotes(content);
   if (rest > 0 && rest < 400) truncateSync(file, Buffer.byteLength(content.slice(0, content.length - rest)));
-}
-
-function openKey(file: string): KeyObject {
-  mkdirSync(join(file, ".."), { recursive: true, mode: 0o700 });
-  if (!existsSync(file)) {
-    const pem = generateKeyPairSync("ed25519").privateKey.export({ type: "pkcs8", format: "pem" });
-    writeFileSync(file, pem, { mode: 0o600, flag: "wx", flush: true });
-  }
-  return createPrivateKey(readFileSync(file));
 }
 
 /** C2SP: the first four bytes of SHA-256 over name, newline, algorithm 1 and the raw public key. */

@@ -14,15 +14,19 @@ import {
 } from "@aether/contracts";
 import type { Asking, Outcome } from "./asking.ts";
 import type { AuditLog } from "./audit-log.ts";
+import { covers } from "./capabilities.ts";
 import type { Engine, Question, Verdict } from "./engine.ts";
 import { type Tally, toDecision } from "./tally.ts";
+import type { Bearer, Tokens } from "./tokens.ts";
 
 export interface Decider {
   /** Decides and records; `via` is the bus caller that asks. */
   decide(request: DecideRequest, via: string): Promise<DecideReply>;
-  /** What the answer would be; nothing is recorded. */
-  judge(question: Question): Verdict & { policyVersion: string };
+  /** What the answer would be, to the bearer of a token where there is one; nothing is recorded. */
+  judge(question: Question, bearer?: Bearer | null): Verdict & { policyVersion: string };
 }
+
+type Judges = Pick<Engine, "judge">;
 
 /** What shows many things: the action and the type by which reading one of them is judged. */
 const lists: Partial<Record<Action, { action: Action; type: ResourceType }>> = {
@@ -33,6 +37,7 @@ const lists: Partial<Record<Action, { action: Action; type: ResourceType }>> = {
   read_events: { action: "read_events", type: "Events" },
   list_agents: { action: "read_agent", type: "AgentRecord" },
   list_approvals: { action: "read_approval", type: "Approval" },
+  list_tokens: { action: "read_token", type: "Token" },
 };
 /** Nobody's: what a principal may read of this, they may read of everybody. */
 const somebodyElse = "somebody:else";
@@ -53,9 +58,12 @@ const reads: Partial<Record<ResourceType, Action>> = {
   AgentRecord: "read_agent",
   Approval: "read_approval",
   Grant: "read_approval",
+  Token: "read_token",
 };
 /** Actions that make what they are about: there is nothing yet to be hidden. */
-const makers: ReadonlySet<Action> = new Set(["submit_job", "put_artifact", "memory_write", "add_agent"]);
+const makers: ReadonlySet<Action> = new Set([
+  ...(["submit_job", "put_artifact", "memory_write", "add_agent", "create_token"] as const),
+]);
 /** Actions that are asked about before they are due, by who only queues them. */
 const foreseen: ReadonlySet<Action> = new Set(["start_job"]);
 /** Actions of status reads only, which may be counted instead of written one by one. */
@@ -69,14 +77,15 @@ const countable = new Set(
 export function createDecider(parts: {
   engine: Engine;
   asking: Asking;
+  tokens: Pick<Tokens, "verify">;
   tally: Pick<Tally, "countRead" | "recordDenial">;
   log: Pick<AuditLog, "append">;
 }): Decider {
-  const { engine, asking, tally, log } = parts;
-  const judge: Decider["judge"] = (question) => {
-    const verdict = lists[question.action] ? judgeList(engine, question) : engine.judge(question);
-    return { ...verdict, policyVersion: engine.version };
-  };
+  const { engine, asking, tokens, tally, log } = parts;
+  const judge: Decider["judge"] = (question, bearer = null) => ({
+    ...judgeAct(narrow(engine, bearer), question),
+    policyVersion: engine.version,
+  });
   /** What it comes to; about what he may not see nobody asks a person. */
   const settle = async (request: DecideRequest, verdict: Verdict): Promise<Outcome> => {
     const { outcome, reason, policies } = verdict;
@@ -93,14 +102,19 @@ export function createDecider(parts: {
       if (looksAhead && !foreseen.has(request.action)) {
         throw new ProblemError("invalid-request", { detail: `${request.action} is decided when it is done` });
       }
-      const { policyVersion, ...verdict } = judge(request);
+      const bearer = await tokens.verify(request.token, request.principal).catch(async (error: unknown) => {
+        await tally.recordDenial({ request, via, decision: refusalOf(error, engine.version) });
+        throw error;
+      });
+      const { policyVersion, ...verdict } = judge(request, bearer);
       const settled = await settle(request, verdict);
       const { outcome, reason, policies, approval } = settled;
-      const decided = { request, via, decision: { ...settled, policy_version: policyVersion } };
+      const decision = { ...settled, policy_version: policyVersion, ...(bearer && { token: bearer.id }) };
+      const decided = { request, via, decision };
       const answer = (decisionId: string | null): DecideReply => ({
         ...{ outcome, decision_id: decisionId, reason, policies, policy_version: policyVersion, approval_id: approval },
         visible: outcome === "allow" || isVisible(engine, request),
-        scope: mayReadAll(engine, request) ? "all" : "own",
+        scope: mayReadAll(narrow(engine, bearer), request) ? "all" : "own",
       });
       if (outcome !== "allow") return answer(await tally.recordDenial(decided));
       if (looksAhead) return answer(null); // nothing has been done that a record would be of
@@ -115,26 +129,57 @@ export function createDecider(parts: {
   };
 }
 
+/** What policies say about an act, or about a list of what may be read. */
+export function judgeAct(engine: Judges, question: Question): Verdict {
+  return lists[question.action] ? judgeList(engine, question) : engine.judge(question);
+}
+
+/** Policies as the bearer of a token meets them: what it does not cover is denied, whatever they say. */
+function narrow(engine: Judges, bearer: Bearer | null): Judges {
+  if (!bearer) return engine;
+  return {
+    judge(question) {
+      const { action, resource } = question;
+      const verdict = engine.judge(question);
+      const covered = covers(bearer.capabilities, { action, id: resource.id ?? "*", owner: resource.owner });
+      if (verdict.outcome === "deny" || covered) return verdict;
+      return { outcome: "deny", reason: `the token ${bearer.id} does not allow ${action} here`, policies: [] };
+    },
+  };
+}
+
+function refusalOf(error: unknown, policyVersion: string): Parameters<Tally["recordDenial"]>[0]["decision"] {
+  const why = error instanceof ProblemError ? error.message : "it could not be verified";
+  return {
+    outcome: "deny",
+    reason: `the capability token does not count: ${why}`,
+    policies: [],
+    policy_version: policyVersion,
+    ...{ approval: null, grant: null },
+  };
+}
+
 /** A list is of what may be read: of everybody's, else of one's own, else there is none. */
-function judgeList(engine: Engine, question: Question): Verdict {
+function judgeList(engine: Judges, question: Question): Verdict {
   const verdict = engine.judge(question);
   if (verdict.outcome !== "allow" || mayReadAll(engine, question)) return verdict;
   const own = judgeRead(engine, question, principalName(question.principal));
   return own?.outcome === "allow" ? verdict : (own ?? verdict);
 }
 
-function mayReadAll(engine: Engine, question: Question): boolean {
+/** Whether a collection is of everybody's things. */
+export function mayReadAll(engine: Judges, question: Question): boolean {
   return judgeRead(engine, question, somebodyElse)?.outcome === "allow";
 }
 
 /** Whether a caller who may not do this may know that the thing is there. */
-function isVisible(engine: Engine, question: Question): boolean {
+export function isVisible(engine: Judges, question: Question): boolean {
   const action = makers.has(question.action) ? undefined : reads[question.resource.type];
   return !action || engine.judge({ ...question, action, context: {} }).outcome === "allow";
 }
 
 /** Whether what a collection holds of this owner may be read; null where the question is not about a collection. */
-function judgeRead(engine: Engine, { principal, action }: Question, owner: string): Verdict | null {
+function judgeRead(engine: Judges, { principal, action }: Question, owner: string): Verdict | null {
   const read = lists[action];
   if (!read) return null;
   const { type } = read;
@@ -143,4 +188,10 @@ function judgeRead(engine: Engine, { principal, action }: Question, owner: strin
 
 function actionsOf(served: (typeof services)[keyof typeof services]): Action[] {
   return served.flatMap(({ access }) => ("action" in access ? [access.action] : []));
+}
+
+/** The type of resource that an action is about, as the operations say; what no operation asks about is said here. */
+export function resourceTypeOf(action: Action): ResourceType {
+  for (const { access } of operations) if ("action" in access && access.action === action) return access.resource;
+  return action === "run_agent" ? "AgentRecord" : "Job";
 }

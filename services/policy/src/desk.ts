@@ -10,7 +10,7 @@ import type { Engine } from "./engine.ts";
 import { type Grants, openGrants } from "./grants.ts";
 import { type HumanSecrets, openHumanSecrets } from "./human-secret.ts";
 import type { People } from "./people.ts";
-import { openRemembered } from "./remembered.ts";
+import { openRemembered, type Remembered } from "./remembered.ts";
 
 const tidyEveryMs = 1000;
 
@@ -20,6 +20,8 @@ export interface Desk extends AsyncDisposable {
   readonly secrets: HumanSecrets;
   readonly asking: Asking;
   readonly answering: Answering;
+  /** What is kept in KV `grants`, for whatever else is kept there. */
+  readonly permissions: Remembered;
   /** Nothing has to be answered for this job any more; what cannot be stored is left to end by itself. */
   jobEnded(jobId: string): Promise<void>;
   /** Settles when another instance writes what this one remembers. */
@@ -33,6 +35,8 @@ export async function openDesk(parts: {
   operators: People;
   clock: { now(): Date };
   logger: Logger;
+  /** Told how a question ended, and after which time. */
+  onEnd(how: string, waitedMs: number): void;
 }): Promise<Desk> {
   const { bus, clock, logger } = parts;
   const [questions, permissions] = [await openRemembered(bus, "approvals"), await openRemembered(bus, "grants")];
@@ -53,6 +57,7 @@ export async function openDesk(parts: {
     ...kept,
     asking,
     answering,
+    permissions,
     jobEnded: (jobId) =>
       answering.jobEnded(jobId).catch((error: unknown) => {
         logger.warn({ err: error, job_id: jobId }, "what an ended job had asked could not be withdrawn");

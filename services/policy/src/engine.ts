@@ -6,14 +6,16 @@
 // way to say yes, so the policies themselves say which answers may be offered. @ask and @timeout are words for the prompt, and
 // mean nothing to a judgement.
 import type { Action, DecisionContext, Principal, Resource } from "@aether/contracts";
-import { limits, parseDurationMs, principalName, resourceTypes } from "@aether/contracts";
+import { limits, principalName } from "@aether/contracts";
 import * as cedar from "@cedar-policy/cedar-wasm/nodejs";
 import type { PolicyFiles } from "./policy-files.ts";
+import { checkPolicies, type PolicyNotes } from "./policy-set.ts";
+import { createSlices, type PolicySlices } from "./policy-slices.ts";
 
 export interface Question {
   principal: Pick<Principal, "type" | "id" | "roles" | "owner">;
   action: Action;
-  resource: Pick<Resource, "type" | "owner" | "labels" | "person">;
+  resource: Pick<Resource, "type" | "owner" | "labels" | "person"> & Partial<Pick<Resource, "id">>;
   context: DecisionContext;
   /** A person's yes: by whom, and for how long it holds. */
   approval?: Yes;
@@ -50,29 +52,26 @@ export interface Prompt {
 export interface Engine {
   /** `sha256:` of the set that answers. */
   readonly version: string;
+  /** Its policies, in the order of their files. */
+  readonly policies: readonly PolicyNotes[];
+  /** What the validator thinks is a mistake in them, and lets pass. */
+  readonly warnings: readonly string[];
   /** Swaps a set in; throws, and keeps the old one, when it is not valid. Answers the validator's warnings. */
   load(files: PolicyFiles): string[];
   judge(question: Question): Verdict;
 }
 
 interface LoadedSet {
-  /** Name of the parsed set and schema inside Cedar. */
+  /** Name of the parsed schema inside Cedar. */
   slot: string;
+  slices: PolicySlices;
   version: string;
-  notes: ReadonlyMap<string, Notes>;
-}
-
-/** What a policy says of itself in annotations. */
-interface Notes {
-  id: string;
-  reason: string;
-  ask: string | null;
-  timeoutMs: number | null;
+  notes: ReadonlyMap<string, PolicyNotes>;
+  warnings: string[];
 }
 
 /** Types whose labels policies may look at. */
 const tagged: ReadonlySet<string> = new Set(["Job", "Artifact", "MemoryEntry", "Approval", "Grant"]);
-const singleResource = new RegExp(`"type":"Aether::(${resourceTypes.join("|")})"`);
 const keptJudgements = 10_000;
 let slots = 0;
 
@@ -83,10 +82,16 @@ export function openEngine(files: PolicyFiles): Engine {
   const kept = new Map<string, Verdict>();
   return {
     get version() {
-      return loaded.set.version;
+      return loaded.version;
+    },
+    get policies() {
+      return [...loaded.notes.values()];
+    },
+    get warnings() {
+      return loaded.warnings;
     },
     load(next) {
-      loaded = loadSet(loaded.set.slot === names[0] ? names[1] : names[0], next);
+      loaded = loadSet(loaded.slot === names[0] ? names[1] : names[0], next);
       kept.clear();
       return loaded.warnings;
     },
@@ -94,7 +99,7 @@ export function openEngine(files: PolicyFiles): Engine {
       const key = keyOf(question);
       const known = kept.get(key);
       if (known) return known;
-      const verdict = judge(loaded.set, question);
+      const verdict = judge(loaded, question);
       const [oldest] = kept.keys();
       if (kept.size >= keptJudgements && oldest !== undefined) kept.delete(oldest);
       kept.set(key, verdict);
@@ -121,66 +126,19 @@ function keyOf({ principal, action, resource, context, approval }: Question): st
   ]);
 }
 
-function loadSet(slot: string, files: PolicyFiles): { set: LoadedSet; warnings: string[] } {
-  const policies: Record<string, string> = {};
-  const notes = new Map<string, Notes>();
-  for (const [path, text] of files.texts) {
-    const parts = cedar.policySetTextToParts(text);
-    if (parts.type === "failure") throw new Error(`${path}: ${messages(parts.errors)}`);
-    if (parts.policy_templates.length > 0) throw new Error(`${path}: templates are not used`);
-    for (const policy of parts.policies) {
-      const described = describe(path, policy);
-      const { id } = described;
-      if (id in policies) throw new Error(`${path}: there are two policies with @id("${id}")`);
-      policies[id] = policy;
-      notes.set(id, described);
-    }
-  }
-  const warnings = validate(files.schema, policies);
-  for (const answer of [
-    cedar.preparseSchema(slot, files.schema),
-    cedar.preparsePolicySet(slot, { staticPolicies: policies }),
-  ]) {
-    if (answer.type === "failure") throw new Error(messages(answer.errors));
-  }
-  return { set: { slot, version: files.version, notes }, warnings };
-}
-
-function describe(path: string, policy: string): Notes {
-  const parsed = cedar.policyToJson(policy);
-  if (parsed.type === "failure") throw new Error(`${path}: ${messages(parsed.errors)}`);
-  const { id, reason, ask = null, timeout = null } = parsed.json.annotations ?? {};
-  if (!id || !/^[a-z0-9][a-z0-9_.-]{0,63}$/.test(id))
-    throw new Error(`${path}: every policy needs an @id("lower-case-name")`);
-  if (!reason) throw new Error(`${path}: policy ${id} needs a @reason("…")`);
-  if (singleResource.test(JSON.stringify(parsed.json))) {
-    throw new Error(`${path}: policy ${id} names a single resource; policies speak of owner, labels and context`);
-  }
-  const timeoutMs = timeout === null ? null : parseDurationMs(timeout);
-  if (timeout !== null && (timeoutMs === null || timeoutMs < 1000 || timeoutMs > limits.approvalTimeoutMs)) {
-    throw new Error(`${path}: policy ${id} has a @timeout that is no duration between 1s and 1d`);
-  }
-  return { id, reason, ask, timeoutMs };
-}
-
-function validate(schema: string, policies: Record<string, string>): string[] {
-  const answer = cedar.validate({
-    validationSettings: { mode: "strict" },
-    schema,
-    policies: { staticPolicies: policies },
-  });
+function loadSet(slot: string, files: PolicyFiles): LoadedSet {
+  const set = checkPolicies(files);
+  const answer = cedar.preparseSchema(slot, files.schema);
   if (answer.type === "failure") throw new Error(messages(answer.errors));
-  if (answer.validationErrors.length > 0) throw new Error(answer.validationErrors.map(named).join("; "));
-  return answer.validationWarnings.map(named);
+  return { slot, slices: createSlices(slot, set), version: files.version, notes: set.notes, warnings: set.warnings };
 }
 
-const named = ({ policyId, error }: cedar.ValidationError) => `policy ${policyId}: ${error.message}`;
 const messages = (errors: readonly cedar.DetailedError[]) => errors.map(({ message }) => message).join("; ");
 
 function judge(set: LoadedSet, question: Question): Verdict {
   const asIs = authorize(set, question, question.approval);
   if ("error" in asIs) return unjudged(asIs.error);
-  if (asIs.allowed || question.approval) return settled(set, question, asIs);
+  if (asIs.allowed || question.approval || !set.slices.looksAtYes(question)) return settled(set, question, asIs);
   const accepted: Scope[] = [];
   let permitting: string[] = [];
   for (const scope of scopes) {
@@ -237,7 +195,7 @@ function authorize(
     action: { type: "Aether::Action", id: action },
     resource: what,
     context: approval ? { ...context, approval: { by: approval.by, scope: approval.scope } } : context,
-    preparsedPolicySetId: set.slot,
+    preparsedPolicySetId: set.slices.nameOf({ principal, action, resource }),
     preparsedSchemaName: set.slot,
     validateRequest: true,
     entities: [

@@ -16,6 +16,7 @@ import { startOutcomes } from "./outcomes.ts";
 import { readPolicyFiles } from "./policy-files.ts";
 import { startReload } from "./reload.ts";
 import { startTally } from "./tally.ts";
+import { openTokens } from "./tokens.ts";
 import { verifyLog } from "./verify.ts";
 
 export { PolicyConfig } from "./config.ts";
@@ -31,12 +32,12 @@ export interface Policy extends AsyncDisposable {
 export async function startPolicy(
   config: PolicyConfig,
   log: Logger,
-  overrides: { bus?: Bus; auditBus?: Bus; clock?: { now(): Date } } = {},
+  overrides: { bus?: Bus; auditBus?: Bus; clock?: { now(): Date }; lookEveryMs?: number } = {},
 ): Promise<Policy> {
   await using stack = new AsyncDisposableStack();
   const ownDir = config.AETHER_POLICY_OWN_POLICIES_DIR ?? null;
   const engine = openEngine(await readPolicyFiles(ownDir));
-  const reload = stack.use(startReload(engine, ownDir, log));
+  const reload = stack.use(startReload(engine, ownDir, log, overrides.lookEveryMs));
   const server = config.AETHER_NATS_URL;
   const auditSeed = config.AETHER_POLICY_AUDIT_SEED_FILE;
   const seed = config.AETHER_POLICY_SEED_FILE;
@@ -71,10 +72,14 @@ export async function startPolicy(
   );
   const clock = overrides.clock ?? { now: () => new Date() };
   const operators = config.AETHER_OPERATORS ?? { uids: [0], gids: [] };
-  const desk = stack.use(await openDesk({ bus, engine, log: audit, operators, clock, logger: log }));
+  const desk = stack.use(
+    await openDesk({ bus, engine, log: audit, operators, clock, logger: log, onEnd: measures.answered }),
+  );
+  measures.watchApprovals(desk.approvals);
   stack.use(await startOutcomes({ bus, log: audit, onEnded: desk.jobEnded }));
   const tally = stack.use(startTally(audit.append, log));
-  const decider = measures.decider(createDecider({ engine, asking: desk.asking, tally, log: audit }));
+  const tokens = openTokens(desk.permissions, join(config.AETHER_POLICY_DATA_DIR, "tokens.key"));
+  const decider = measures.decider(createDecider({ engine, asking: desk.asking, tokens, tally, log: audit }));
   const { checkpoints, segmentsDir } = audit;
   const served = stack.use(
     await serve(bus, {
@@ -84,8 +89,11 @@ export async function startPolicy(
       metrics,
       handlers: policyHandlers({
         version,
+        engine,
+        reloadError: () => reload.error,
         decider,
         desk,
+        tokens,
         log: audit,
         view: view.get,
         verify: oneAtATime(() => verifyLog({ bus: auditBus, segmentsDir, checkpoints })),
@@ -94,6 +102,7 @@ export async function startPolicy(
           ...audit.degraded(),
         ],
       }),
+      idempotency: true,
       decide: (request) => decider.decide(request, "policy"),
     }),
   );

@@ -1,6 +1,7 @@
 // The numbers of the policy service: what was decided, how long it and its record took, and how the log stands.
 import { ProblemError } from "@aether/contracts";
 import { durationBounds, type Registry } from "@aether/telemetry";
+import type { Approvals } from "./approvals.ts";
 import type { AuditLog } from "./audit-log.ts";
 import type { Decider } from "./decider.ts";
 
@@ -9,6 +10,9 @@ export interface PolicyMetrics {
   decider(decider: Decider): Decider;
   append(tookMs: number, stored: boolean): void;
   watch(log: Pick<AuditLog, "seq" | "checkpointAgeMs">): void;
+  watchApprovals(approvals: Pick<Approvals, "pending">): void;
+  /** How an approval ended, and how long it waited for that. */
+  answered(answer: string, waitedMs: number): void;
 }
 
 export function createPolicyMetrics(registry: Registry): PolicyMetrics {
@@ -20,6 +24,10 @@ export function createPolicyMetrics(registry: Registry): PolicyMetrics {
   const appends = registry.histogram(
     ...(["aether.audit.append.duration", "s", "Time until records are stored and synced"] as const),
     durationBounds,
+  );
+  const waits = registry.histogram(
+    ...(["aether.approvals.wait", "s", "From a question to its answer or its end, by which it was"] as const),
+    [1, 10, 60, 300, 3600, 86_400],
   );
   const refused = registry.counter("aether.audit.refused", "{append}", "Appends that the audit store did not take");
   return {
@@ -46,6 +54,15 @@ export function createPolicyMetrics(registry: Registry): PolicyMetrics {
       if (stored) appends.record(tookMs / 1000);
       else refused.add(1);
     },
+    watchApprovals(approvals) {
+      registry.gauge(
+        "aether.approvals.pending",
+        "{approval}",
+        "Questions that wait for a person",
+        () => approvals.pending().length,
+      );
+    },
+    answered: (answer, waitedMs) => waits.record(waitedMs / 1000, { "aether.answer": answer }),
     watch(log) {
       registry.gauge("aether.audit.seq", "{record}", "Records in the audit log", () => log.seq);
       registry.gauge("aether.audit.checkpoint.age", "s", "Age of the newest signed checkpoint", () =>

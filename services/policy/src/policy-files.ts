@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 
 export interface PolicyFiles {
   schema: string;
@@ -12,12 +12,12 @@ export interface PolicyFiles {
   version: string;
 }
 
-const shippedPoliciesDir = join(import.meta.dirname, "../policies");
+export const shippedPoliciesDir = join(import.meta.dirname, "../policies");
 
 // Part of the program and loaded with it: a process that has given up its privileges may not see its own code any more.
 const shipped = {
   schema: readFileSync(join(shippedPoliciesDir, "schema.cedarschema"), "utf8"),
-  texts: policiesAmong(readdirSync(shippedPoliciesDir)).map(
+  texts: among(readdirSync(shippedPoliciesDir), ".cedar").map(
     (name) => [join(shippedPoliciesDir, name), readFileSync(join(shippedPoliciesDir, name), "utf8")] as const,
   ),
 };
@@ -32,15 +32,25 @@ export async function readPolicyFiles(ownDir: string | null): Promise<PolicyFile
   return { schema, texts, version };
 }
 
-async function readFolder(folder: string): Promise<[string, string][]> {
+/** Whether a policy is of the shipped ones. */
+export function isShipped(path: string): boolean {
+  return dirname(path) === shippedPoliciesDir;
+}
+
+/** The paths of the files with this ending in a folder, in order; none where there is no folder. */
+export async function listFiles(folder: string, ending: string): Promise<string[]> {
   const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return []; // an owner who has no policies need not make the folder
     throw error;
   });
-  const paths = policiesAmong(names).map((name) => join(folder, name));
+  return among(names, ending).map((name) => join(folder, name));
+}
+
+async function readFolder(folder: string): Promise<[string, string][]> {
+  const paths = await listFiles(folder, ".cedar");
   return Promise.all(paths.map(async (path): Promise<[string, string]> => [path, await readFile(path, "utf8")]));
 }
 
-function policiesAmong(names: string[]): string[] {
-  return names.filter((name) => name.endsWith(".cedar")).sort();
+function among(names: readonly string[], ending: string): string[] {
+  return names.filter((name) => name.endsWith(ending)).sort();
 }

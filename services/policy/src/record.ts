@@ -51,7 +51,7 @@ export interface Prepared {
   sizeBytes: number;
 }
 
-const decisionKeys = ["approval", "grant", "outcome", "policies", "policy_version", "reason"] as const;
+const decisionKeys = ["approval", "grant", "outcome", "policies", "policy_version", "reason", "token"] as const;
 const placeBytes = 200; // `"hash":"…","prev":"…","seq":…` and a newline
 
 /**

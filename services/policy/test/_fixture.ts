@@ -17,7 +17,11 @@ export interface Room extends AsyncDisposable {
   folder: string;
   policiesDir: string;
   config(overrides?: Partial<PolicyConfig>): PolicyConfig;
-  start(overrides?: Partial<PolicyConfig>, log?: Logger): ReturnType<typeof startPolicy>;
+  start(
+    overrides?: Partial<PolicyConfig>,
+    log?: Logger,
+    more?: Parameters<typeof startPolicy>[2],
+  ): ReturnType<typeof startPolicy>;
 }
 
 /** A nats-server and folders for policy services. */
@@ -41,7 +45,7 @@ export async function openRoom(options: { storeBytes?: number } = {}): Promise<R
     folder: folder.path,
     policiesDir,
     config,
-    start: (overrides, log = captureLog()) => startPolicy(config(overrides), log),
+    start: (overrides, log = captureLog(), more = {}) => startPolicy(config(overrides), log, more),
     async [Symbol.asyncDispose]() {
       await nats[Symbol.asyncDispose]();
       folder[Symbol.dispose]();

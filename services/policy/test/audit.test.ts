@@ -152,8 +152,8 @@ async function openParts(room: Room): Promise<Parts> {
   const policyBus = await room.nats.connect("policy");
   const operators = { uids: [0], gids: [] };
   const clock = { now: () => new Date() };
-  const desk = await openDesk({ bus: policyBus, engine, log, operators, clock, logger: silentLog });
-  const decider = createDecider({ engine, asking: desk.asking, tally, log });
+  const desk = await openDesk({ bus: policyBus, engine, log, operators, clock, logger: silentLog, onEnd: () => {} });
+  const decider = createDecider({ engine, asking: desk.asking, tokens: { verify: async () => null }, tally, log });
   return {
     bus,
     decider,
