@@ -5,6 +5,7 @@
 //   deny   user:1000           read_job   of user:1001
 //   allow  operator user:0     read_job   of user:1001                       by operators-read
 //   allow  user:1000           read_job   of user:1001  labels share=all     # what follows a # is a remark
+//   allow  user:1000           kill_job   of agent:scout for user:1000       # an agent's, that works for the user
 import {
   actions,
   type DecisionContext,
@@ -31,7 +32,7 @@ export type CaseResult = { line: number; text: string; fault: string | null };
 
 const outcomes = ["allow", "ask", "deny"] as const;
 const roles = ["operator", "member", "agent"] as const;
-const clauses = ["of", "with", "labels", "by"] as const;
+const clauses = ["of", "for", "with", "labels", "by"] as const;
 
 /** Holds the cases of a file against the policies. */
 export function runCases(engine: Pick<Engine, "judge">, text: string): CaseResult[] {
@@ -71,10 +72,12 @@ export function parseCase(text: string): Omit<Case, "line" | "text"> {
   const said = toClauses(more);
   const owner = said.of[0] ?? principalName(principal);
   if (said.of.length > 1) throw new Error("'of' names one owner");
+  if (said.for.length > 1) throw new Error("'for' names one person");
   const resource = {
     type: resourceTypeOf(action),
     owner: owner === "nobody" ? null : owner,
     labels: pairs(said.labels),
+    ...(said.for[0] !== undefined && { person: said.for[0] }),
   };
   return { question: { principal, action, resource, context: facts(said.with) }, expected, by: said.by };
 }
@@ -89,7 +92,7 @@ function toPrincipal(name: string, role: string | undefined): Principal {
 }
 
 function toClauses(words: readonly string[]): Record<(typeof clauses)[number], string[]> {
-  const said: Record<(typeof clauses)[number], string[]> = { of: [], with: [], labels: [], by: [] };
+  const said: Record<(typeof clauses)[number], string[]> = { of: [], for: [], with: [], labels: [], by: [] };
   let clause: (typeof clauses)[number] | undefined;
   for (const word of words) {
     const next = clauses.find((known) => known === word);
