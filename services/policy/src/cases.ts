@@ -6,6 +6,7 @@
 //   allow  operator user:0     read_job   of user:1001                       by operators-read
 //   allow  user:1000           read_job   of agent:aurora for user:1000      by agents-person
 //   allow  user:1000           read_job   of user:1001  labels share=all     # what follows a # is a remark
+//   allow  user:1000           kill_job   of agent:scout for user:1000       # an agent's, that works for the user
 import {
   actions,
   type DecisionContext,

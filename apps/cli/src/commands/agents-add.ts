@@ -27,7 +27,7 @@ export const agentsAdd = defineCommand({
     const parsed = addAgent.request.safeParse(agent);
     if (!parsed.success) {
       throw new UsageError(
-        parsed.error.issues.map(({ path, message }) => `${String(path.at(-1))}: ${message}`).join("\n"),
+        parsed.error.issues.map(({ path, message }) => `${String(path.at(-1))}: ${message}`).join("; "),
       );
     }
     const client = await connect();
