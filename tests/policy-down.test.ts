@@ -22,14 +22,17 @@ const ticking = [
 
 /** Everything that a person can ask and policy decides, as the documents show it, about things that are there. */
 function decided(
-  ids: readonly string[],
+  things: readonly string[],
 ): { name: string; method: string; path: string; type: string; body?: string }[] {
   return operations.flatMap(({ name, http, access }) => {
     const example = examples[name];
     if (!http || !("action" in access) || !example) return [];
-    const shown = example.params?.id?.split("_")[0] ?? "";
-    const params = { ...example.params, id: ids.find((one) => one.startsWith(`${shown}_`)) ?? "" };
-    const path = `/v0${http.path.replaceAll(/\{(\w+)\}/g, (_, key: keyof typeof params) => params[key])}`;
+    const isThere = (one: string, shown: string) => one === shown || /^[a-z]{3}_/.exec(one)?.[0] === shown.slice(0, 4);
+    const params = new Map(
+      Object.entries(example.params ?? {}).map(([key, shown]) => [key, things.find((one) => isThere(one, shown))]),
+    );
+    if ([...params.values()].includes(undefined)) return [];
+    const path = `/v0${http.path.replaceAll(/\{(\w+)\}/g, (_, key: string) => params.get(key) ?? "")}`;
     const body = example.content ?? (example.body && JSON.stringify(example.body));
     return {
       ...{ name, method: http.method, path: path + formatQuery(example.query ?? {}) },
@@ -85,7 +88,7 @@ describe.skipIf(missing)(`policy down${missing ? `: ${missing}` : ""}`, () => {
     const entry = await aether.client.memory.add({ kind: "note", text: "The answer is 42." });
     await aether.client.secrets.set("db-password", Buffer.from("correct horse"));
     await aether.client.agents.add({ name: "scout" });
-    things = [ticker, artifact.id, entry.id];
+    things = [ticker, artifact.id, entry.id, "db-password", "scout"];
   }, 60_000);
   afterAll(async () => {
     await witness[Symbol.asyncDispose]();

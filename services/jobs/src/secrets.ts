@@ -23,8 +23,9 @@ export function nameSecrets(spec: JobSpec, principal: Principal): JobSpec {
 
 /** The values that a spec's secrets have; throws ProblemError that names those that cannot be had. */
 export async function resolveSecrets(bus: Bus, spec: JobSpec, call: Call): Promise<JobSecret[]> {
-  const found = new Map<string, JobSecret | null>();
-  for (const id of new Set(spec.secrets.map(({ secret }) => secret))) found.set(id, await resolve(bus, id, call));
+  const ids = [...new Set(spec.secrets.map(({ secret }) => secret))];
+  // Together: records that are written at the same time are synced at once.
+  const found = new Map(await Promise.all(ids.map(async (id) => [id, await resolve(bus, id, call)] as const)));
   const errors = spec.secrets.flatMap(({ secret }, i) =>
     found.get(secret) ? [] : [{ path: `secrets.${i}.secret`, message: `there is no secret ${secret}` }],
   );

@@ -6,6 +6,8 @@ import { type Claim, createId, ProblemError, takeSecret } from "@aether/contract
 import type { SecretFile } from "@aether/sandbox";
 import { InputMissing } from "./inputs.ts";
 
+type Secret = Claim["spec"]["secrets"][number];
+
 /** The secrets of one attempt; disposing overwrites them. */
 export interface Secrets extends Disposable {
   readonly files: readonly SecretFile[];
@@ -36,18 +38,25 @@ export function createTakeSecret(bus: Bus): TakeSecret {
 
 /** Takes every secret that the job was promised; throws InputMissing where one cannot be had. */
 export async function takeSecrets(claim: Claim, take: TakeSecret): Promise<Secrets> {
-  const files: { path: string; bytes: Uint8Array }[] = [];
-  using taken = new DisposableStack();
-  taken.defer(() => {
-    for (const { bytes } of files) bytes.fill(0);
-  });
-  for (const { secret: id, path = "" } of claim.spec.secrets) {
-    const bytes = await take(claim, id).catch((error: unknown) => {
-      if (!(error instanceof ProblemError) || error.slug !== "not-found") throw error;
-      throw new InputMissing(`secret ${id} for ${path}: ${error.message}`, { cause: error });
-    });
-    files.push({ path, bytes });
+  const taken = await Promise.allSettled(claim.spec.secrets.map((secret) => takeOne(claim, secret, take)));
+  const files = taken.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
+  const secrets = {
+    files,
+    [Symbol.dispose]() {
+      for (const { bytes } of files) bytes.fill(0);
+    },
+  };
+  const failed = taken.find((one) => one.status === "rejected");
+  if (!failed) return secrets;
+  secrets[Symbol.dispose]();
+  throw failed.reason;
+}
+
+async function takeOne(claim: Claim, { secret: id, path = "" }: Secret, take: TakeSecret): Promise<SecretFile> {
+  try {
+    return { path, bytes: await take(claim, id) };
+  } catch (error) {
+    if (!(error instanceof ProblemError) || error.slug !== "not-found") throw error;
+    throw new InputMissing(`secret ${id} for ${path}: ${error.message}`, { cause: error });
   }
-  const held = taken.move();
-  return { files, [Symbol.dispose]: () => held.dispose() };
 }
