@@ -1,7 +1,8 @@
 // The audit log from the command line: copies that go on where they were cut off and are verified without the services, and
 // records found by the thing itself.
-import { appendFileSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { appendFileSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { createClient, createUnixTransport } from "@aether/client";
 import type { AuditRecord } from "@aether/contracts";
 import { waitFor } from "@aether/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -78,6 +79,28 @@ describe.skipIf(missing)(`aether audit${missing ? `: ${missing}` : ""}`, () => {
     const { stdout: rest } = await aether.run(["audit", "export", "--action", "check_policy", "--after", after]);
     expect(lines<AuditRecord>(rest).map(({ seq }) => seq)).toEqual([found.at(-1)?.seq]);
   });
+
+  it("export outlives the services that it reads from, each record once", async () => {
+    using transport = createUnixTransport(join(aether.home, "run/aetherd.sock"));
+    const client = createClient(transport);
+    const ask = async () => {
+      for (let n = 0; n < 200; n++) await client.policy.check({ action: "submit_job" });
+    };
+    await Promise.all(Array.from({ length: 16 }, ask));
+    const file = join(aether.home, "long.jsonl");
+    const exporting = aether.start(["audit", "export", "-o", file]);
+    await waitFor("the export to begin", () => (statSync(file, { throwIfNoEntry: false })?.size ?? 0) > 0);
+    process.kill(aether.pidOf("core"), "SIGKILL");
+    expect((await exporting.ended).code).toBe(0);
+    const seqs = lines<AuditRecord>(readFileSync(file, "utf8")).map(({ seq }) => seq);
+    expect(seqs.length).toBeGreaterThan(3200);
+    expect(seqs).toEqual(seqs.map((_, index) => index + 1));
+    await waitFor(
+      "the log to be verified again",
+      async () => (await aether.run(["audit", "verify"])).code === 0,
+      20_000,
+    );
+  }, 60_000);
 
   it("the log folder holds a copy that verifies by itself", async () => {
     const files = () =>

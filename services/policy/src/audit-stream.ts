@@ -19,16 +19,19 @@ export async function streamMaxBytes(bus: Bus): Promise<number> {
   return config.max_bytes > 0 ? config.max_bytes : Number.POSITIVE_INFINITY;
 }
 
-/** Messages from a sequence on up to and including another. */
+/** Messages from a sequence on up to and including another; while some are worked on, the next are on their way. */
 export async function* readStream(bus: Bus, from: number, to: number): AsyncGenerator<StoredMessage> {
-  let next = from;
-  while (next <= to) {
-    const messages = await readMessages(bus, auditStream, auditSubject, { from: next, ...readAtOnce });
+  const read = (next: number) => readMessages(bus, auditStream, auditSubject, { from: next, ...readAtOnce });
+  let coming = from <= to ? read(from) : null;
+  for (let next = from; coming; ) {
+    const messages = await coming;
+    if (messages.length === 0) throw new Error(`${auditStream}: there is nothing from ${next} to ${to}`);
+    next = (messages.at(-1)?.sequence ?? to) + 1;
+    coming = next <= to ? read(next) : null;
+    coming?.catch(() => {}); // seen when it is awaited, which whoever stops reading does not do
     for (const message of messages) {
       if (message.sequence > to) return;
       yield message;
-      next = message.sequence + 1;
     }
-    if (messages.length === 0) throw new Error(`${auditStream}: there is nothing from ${next} to ${to}`);
   }
 }

@@ -42,7 +42,7 @@ describe.skipIf(missing)(`policy killed at random${missing ? `: ${missing}` : ""
         pool.start(random() < 0.3 ? 2 : 1);
         if (n % takeOverEvery === 0) {
           pool.start(2);
-          await waitFor("one of two to take over", () => pool.size() < 2, 20_000);
+          await waitFor("one of two to take over", () => pool.size() < 2, 60_000);
         }
         await passes(random() * momentMaxMs);
         await pool.killOne(random());
@@ -115,7 +115,7 @@ function startLoad(jobs: Bus) {
     while (!state.ended) {
       const wanted = Math.random() < 0.05 ? { principal: { ...stranger, id: createId("req") } } : {};
       // Work goes on by itself: whatever died, an answer comes.
-      const reply = await waitFor("an answer", () => ask(jobs, wanted, 3_000).catch(() => null), 30_000);
+      const reply = await waitFor("an answer", () => ask(jobs, wanted, 3_000).catch(() => null), 60_000);
       (reply.outcome === "allow" ? allowed : denied).push(reply.decision_id ?? "none");
     }
   };
