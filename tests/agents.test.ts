@@ -130,6 +130,53 @@ describe.skipIf(missing)(`agents${missing ? `: ${missing}` : ""}`, () => {
         decision: { outcome: "allow", policies: ["agents-run-small"] },
       });
       await end(adas);
+
+      const listed = bodyOf<{ items: Job[] }>(await asAda.get("/v0/jobs?limit=500")).items;
+      expect(listed.map(({ owner }) => owner)).toEqual(expect.arrayContaining(["user:41001", "agent:scout"]));
+      expect(listed.map(({ id }) => id)).toEqual(
+        listed
+          .map(({ id }) => id)
+          .sort()
+          .reverse(),
+      );
+      expect((await asAda.get(`/v0/jobs/${made.id}/logs?format=raw`)).status).toBe(200);
+      expect((await asBen.get(`/v0/jobs/${made.id}`)).status).toBe(404);
+      expect(bodyOf<{ items: Job[] }>(await asBen.get("/v0/jobs")).items).toEqual([]);
+    });
+
+    it("leave a job behind that their person sees and ends", async () => {
+      const json = "-H 'Content-Type: application/json' -d";
+      const spec = JSON.stringify({ command: ["sleep", "600"], resources: { cpus: 0.1, memory: "32MiB" } });
+      const [answer = ""] = await runAs(
+        "scout",
+        `curl -sS --unix-socket ${inside} http://aether/v0/jobs ${json} '${spec}'`,
+      );
+      const { id } = JSON.parse(answer) as Job;
+      for (const as of [asBen, curl]) expect((await as.post(`/v0/jobs/${id}/kill`, {})).status).not.toBe(202);
+      expect((await asAda.post(`/v0/jobs/${id}/kill`, {})).status).toBeLessThan(203);
+      expect(bodyOf<Job>(await asAda.get(`/v0/jobs/${id}?wait=30s`)).state).toBe("killed");
+    });
+
+    it("are opened no file of the host by its path, although they store and read bytes", async () => {
+      const json = "-H 'Content-Type: application/json' -d";
+      const [register, placed, document, note, found] = await runAs(
+        "scout",
+        `api() { curl -sS --unix-socket ${inside} "$@"; echo; }
+         api http://aether/v0/artifacts ${json} '{"path":"/etc/hostname"}'
+         id=$(api -X PUT --data-binary 42 'http://aether/v0/artifacts/content?name=x' | sed 's/.*"id":"\\(art_[0-9a-z]*\\)".*/\\1/')
+         api http://aether/v0/artifacts/$id
+         api http://aether/v0/memory/entries ${json} '{"kind":"document","path":"/etc/hostname"}'
+         api http://aether/v0/memory/entries ${json} '{"kind":"note","text":"A note of its own."}'
+         api http://aether/v0/memory/search?q=note`,
+      );
+      expect(JSON.parse(register ?? "")).toMatchObject({
+        status: 422,
+        detail: "only users of this host have files here",
+      });
+      expect(JSON.parse(placed ?? "")).toMatchObject({ owner: "agent:scout", size_bytes: 2, path: null });
+      expect(JSON.parse(document ?? "")).toMatchObject({ detail: expect.stringContaining("only users of this host") });
+      expect(JSON.parse(note ?? "")).toMatchObject({ owner: "agent:scout", trust: expect.any(String) });
+      expect(JSON.parse(found ?? "")).toMatchObject({ results: [{ owner: "agent:scout" }] });
     });
 
     it("keep their folder and their uid from one run to the next, within their disk, and nothing of /outputs", async () => {

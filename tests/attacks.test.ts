@@ -77,6 +77,7 @@ const attacks: Record<number, { attack: string; tests: [file: string, name: stri
     tests: [
       [agents, "are who their socket says, and find nothing else of Aether"],
       [agents, "may not do what is a person's: make, see, run or remove agents, read the audit log or the metrics"],
+      [agents, "are opened no file of the host by its path, although they store and read bytes"],
       [agents, "cannot be played: nobody but the sandbox comes to the socket, not the owner either"],
       ["services/gateway/test/agents.test.ts", "come and go with their agents, and who comes by one is that agent"],
       [

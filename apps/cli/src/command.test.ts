@@ -80,4 +80,17 @@ describe("arguments", () => {
   it("are refused before an operand that is a command line", () => {
     expect(() => parseCommand(runLike, ["--nmae", "x", "sh"])).toThrow("Unknown option '--nmae'");
   });
+
+  it("of a command with operands of its own end at the first operand that is not, or at --", () => {
+    const named = { ...runLike, ownOperands: 1, operands: { ...runLike.operands, min: 2 } };
+    const read = (...argv: string[]) => {
+      const { values, operands } = parseCommand(named, argv);
+      return [values.name, operands];
+    };
+    expect(read("-n", "x", "scout", "ls", "-n", "y")).toEqual(["x", ["scout", "ls", "-n", "y"]]);
+    expect(read("scout", "-n", "x", "ls", "-a")).toEqual(["x", ["scout", "ls", "-a"]]);
+    expect(read("scout", "-n", "x", "--", "-n", "y")).toEqual(["x", ["scout", "-n", "y"]]);
+    expect(read("--", "scout", "-n")).toEqual([undefined, ["scout", "-n"]]);
+    expect(() => read("scout")).toThrow(UsageError);
+  });
 });

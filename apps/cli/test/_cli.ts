@@ -62,8 +62,8 @@ export interface Installation extends AsyncDisposable {
   pidOf(name: string): number;
 }
 
-/** Starts everything with `aether up -d`, in a home of its own. */
-export async function startInstallation(): Promise<Installation> {
+/** Starts everything with `aether up -d`, in a home of its own, and with more environment where it is given. */
+export async function startInstallation(environment: Record<string, string> = {}): Promise<Installation> {
   const folder = tempDir();
   chmodSync(folder.path, 0o755);
   const home = join(folder.path, "home");
@@ -73,7 +73,7 @@ export async function startInstallation(): Promise<Installation> {
     if (code !== 0) throw new Error(`aether down failed: ${stderr}`);
     folder[Symbol.dispose]();
   };
-  const { code, stderr } = await run(["up", "-d"], within());
+  const { code, stderr } = await run(["up", "-d"], within({ env: environment }));
   if (code !== 0) {
     await end();
     throw new Error(`aether up failed: ${stderr}`);

@@ -68,7 +68,7 @@ export interface Call<L = unknown> {
 
 /** A resource as loaded from the truth, for policy to judge and for the handler to use. */
 export interface Loaded<L> {
-  resource: Pick<Resource, "id" | "owner" | "labels">;
+  resource: Pick<Resource, "id" | "owner" | "labels" | "person">;
   value: L;
 }
 

@@ -51,6 +51,16 @@ export function principalOf(owner: string): Principal {
   return { type: "User", id, roles: ["member"] };
 }
 
+/** As whom files of this host are opened for a principal: only users have any; what an agent may see is in its sandbox. */
+export function hostUserOf({
+  type,
+  uid,
+  gid,
+  groups = [],
+}: Principal): { uid: number; gid: number; groups: number[] } | null {
+  return type === "User" && uid !== undefined && gid !== undefined ? { uid, gid, groups } : null;
+}
+
 /** Whether an agent has the uid of the person whom it works for: to the kernel it is that person. */
 export function hasOwnersUid({ type, owner, uid }: Pick<Principal, "type" | "owner" | "uid">): boolean {
   return type === "Agent" && uid !== undefined && owner === `user:${uid}`;

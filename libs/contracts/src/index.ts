@@ -43,7 +43,15 @@ export {
   type Request,
   subjectOf,
 } from "./define.ts";
-export { Envelope, hasOwnersUid, Principal, PrincipalName, principalName, principalOf } from "./envelope.ts";
+export {
+  Envelope,
+  hasOwnersUid,
+  hostUserOf,
+  Principal,
+  PrincipalName,
+  principalName,
+  principalOf,
+} from "./envelope.ts";
 export {
   CloudEvent,
   EventFrame,

@@ -12,6 +12,8 @@ export const Resource = z.strictObject({
   id: z.string().max(200),
   owner: z.string().max(200).nullable(),
   labels: z.record(z.string(), z.string()).default({}),
+  /** Of what an agent owns: the person for whom it works. */
+  person: z.string().max(200).optional(),
 });
 export type Resource = z.infer<typeof Resource>;
 

@@ -2,7 +2,7 @@
 // opener. What the opener refuses is the caller's own affair and told to him.
 import { basename } from "node:path";
 import type { Entry } from "@aether/bus";
-import { ArtifactName, limits, type Principal, ProblemError } from "@aether/contracts";
+import { ArtifactName, hostUserOf, limits, type Principal, ProblemError } from "@aether/contracts";
 import { type Credentials, FileRefused, type Opener } from "@aether/opener";
 import { readObject } from "./downloads.ts";
 import type { Draft, StoredArtifact } from "./record.ts";
@@ -72,10 +72,10 @@ export function nameOfPath(path: string): string {
   return name.success ? name.data : "file";
 }
 
-function requireCredentials({ uid, gid, groups = [] }: Principal): Credentials {
-  if (uid === undefined || gid === undefined)
-    throw new ProblemError("file-refused", { detail: "only users of this host have files here" });
-  return { uid, gid, groups };
+function requireCredentials(principal: Principal): Credentials {
+  const user = hostUserOf(principal);
+  if (!user) throw new ProblemError("file-refused", { detail: "only users of this host have files here" });
+  return user;
 }
 
 function toProblem(error: unknown): unknown {

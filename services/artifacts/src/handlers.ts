@@ -7,6 +7,7 @@ import {
   deleteArtifact,
   downloadArtifact,
   getArtifact,
+  hostUserOf,
   listArtifacts,
   ProblemError,
   principalName,
@@ -89,7 +90,11 @@ export function artifactHandlers(parts: HandlerParts) {
       load,
       async handle({ path }, call) {
         const { value, revision } = call.loaded;
-        return toPublic(value, revision, path ? await files.place(call.principal, value) : null);
+        return toPublic(
+          value,
+          revision,
+          path && hostUserOf(call.principal) ? await files.place(call.principal, value) : null,
+        );
       },
     }),
     handler(downloadArtifact, {

@@ -15,7 +15,7 @@ import type { Logger } from "@aether/telemetry";
 const retryMs = 500;
 const brokenRetryMs = 5_000;
 
-export interface NamedAgent {
+interface NamedAgent {
   name: string;
   owner: string;
 }

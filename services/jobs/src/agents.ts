@@ -33,6 +33,8 @@ export interface Agents extends AsyncDisposable {
   remove(known: Entry<StoredAgent>): Promise<Entry<StoredAgent>>;
   /** As this instance has seen them, by name, from behind a name on. */
   list(owner: string | null, after: string | null, limit: number): Entry<StoredAgent>[];
+  /** For whom the owner of a job works, where that is an agent. A name is one person's for ever, so what was seen holds. */
+  personOf(owner: string): string | undefined;
   /** Counts what this instance has seen of the bucket, from 1. */
   readonly version: number;
 }
@@ -120,6 +122,7 @@ export async function openAgents(bus: Bus, clock: { now(): Date }, onChange: () 
         .filter(({ value }) => after === null || value.name > after)
         .sort((a, b) => (a.value.name < b.value.name ? -1 : 1))
         .slice(0, limit),
+    personOf: (owner) => (owner.startsWith("agent:") ? seen.get(owner.slice("agent:".length))?.value.owner : undefined),
     get version() {
       return sequence + 1;
     },

@@ -45,13 +45,22 @@ export interface HandlerParts {
 export const logKey = (id: string) => `log:${id}`;
 
 export function jobHandlers(parts: HandlerParts) {
-  const { bus, store, index, leases, logs, waiters, clock } = parts;
+  const { bus, store, agents, index, leases, logs, waiters, clock } = parts;
 
   const load = async ({ id }: { id: string }) => {
     const entry = await store.get(id);
-    return entry && { resource: { id, owner: entry.value.owner, labels: entry.value.spec.labels }, value: entry };
+    if (!entry) return null;
+    const { owner, spec } = entry.value;
+    const person = agents.personOf(owner);
+    return { resource: { id, owner, labels: spec.labels, ...(person !== undefined && { person }) }, value: entry };
   };
   const jobId = ({ id }: { id: string }) => id;
+
+  /** Whose jobs a person's list is of: their own, and those of the agents that work for them. */
+  const withAgents = (person: string) => [
+    person,
+    ...agents.list(person, null, limits.agentsMax).map(({ value }) => `agent:${value.name}`),
+  ];
 
   async function requestTheEnd(known: Entry<StoredJob>, how: "stop" | "kill", graceMs: number | null) {
     const entry = await store.change(known.value.id, (job, at) => requestEnd(job, how, graceMs, at), known);
@@ -118,15 +127,18 @@ export function jobHandlers(parts: HandlerParts) {
             retry_after_ms: 1000,
           });
         }
-        const found = index.list({
-          owner: call.decision?.scope === "all" ? null : principalName(call.principal),
+        const filter = {
           states: request.state ?? [],
           labels: request.label ?? [],
           intentId: request.intent_id ?? null,
           pool: request.pool ?? null,
           before: request.cursor ?? null,
           limit: request.limit + 1,
-        });
+        };
+        const owners = call.decision?.scope === "all" ? [null] : withAgents(principalName(call.principal));
+        const found = owners
+          .flatMap((owner) => index.list({ ...filter, owner }))
+          .sort((a, b) => (a.value.id < b.value.id ? 1 : -1));
         const items = found.slice(0, request.limit).map((entry) => toPublic(entry.value, entry.revision));
         return { items, next_cursor: found.length > request.limit ? (items.at(-1)?.id ?? null) : null };
       },

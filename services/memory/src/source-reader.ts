@@ -2,7 +2,15 @@
 // through the artifacts service, which asks policy about him. Nothing larger than a source may be is ever held.
 import { fileURLToPath } from "node:url";
 import { type Bus, request } from "@aether/bus";
-import { ArtifactId, lendArtifact, limits, type Principal, ProblemError, type Request } from "@aether/contracts";
+import {
+  ArtifactId,
+  hostUserOf,
+  lendArtifact,
+  limits,
+  type Principal,
+  ProblemError,
+  type Request,
+} from "@aether/contracts";
 import { FileRefused, type Opener } from "@aether/opener";
 import { type Asker, artifactOf, type Refusal, type Source, type SourceReader, sha256 } from "./source.ts";
 import { readTransfer, toEnvelope } from "./transfer.ts";
@@ -22,12 +30,12 @@ export function createSourceReader(bus: Bus, opener: Pick<Opener, "read">): Sour
 async function readFile(opener: Pick<Opener, "read">, uri: string, { principal }: Asker): Promise<Source | Refusal> {
   const path = toPath(uri);
   if (path === null) return { refused: "is no path of this host" };
-  const { uid, gid, groups = [] } = principal;
-  if (uid === undefined || gid === undefined) return { refused: "only users of this host have files here" };
+  const user = hostUserOf(principal);
+  if (!user) return { refused: "only users of this host have files here" };
   const chunks: Uint8Array[] = [];
   let sizeBytes = 0;
   try {
-    for await (const chunk of opener.read({ uid, gid, groups }, path, max)) {
+    for await (const chunk of opener.read(user, path, max)) {
       sizeBytes += chunk.length;
       if (sizeBytes > max) throw new Error("the opener gives more than it was asked for");
       chunks.push(chunk);

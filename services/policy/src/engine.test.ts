@@ -291,6 +291,20 @@ describe("the shipped policies", () => {
     else expect(verdict.reason).toBe(`no policy permits ${question.action}`);
   });
 
+  it.each([
+    ["its person reads it", member, "read_job", "allow"],
+    ["its person reads its log", member, "read_logs", "allow"],
+    ["its person kills it", member, "kill_job", "allow"],
+    ["its person starts it", member, "start_job", "deny"],
+    ["another kills it", { ...member, id: "1001" }, "kill_job", "deny"],
+    ["who has no role kills it", { ...nobody, id: "1000" }, "kill_job", "deny"],
+    ["an operator kills it", operator, "kill_job", "deny"],
+  ] as const)("of an agent's job: %s", (_, principal, action, outcome) => {
+    const resource = { type: "Job" as const, owner: aurora, labels: {}, person: own };
+    const asked = { principal: { ...principal, roles: [...principal.roles] }, action, resource, context: {} };
+    expect(engine.judge(asked).outcome).toBe(outcome);
+  });
+
   it("validate without a warning", () => {
     expect(openEngine(shipped).load(shipped)).toEqual([]);
   });

@@ -15,7 +15,7 @@ import { createSlices, type PolicySlices } from "./policy-slices.ts";
 export interface Question {
   principal: Pick<Principal, "type" | "id" | "roles" | "owner">;
   action: Action;
-  resource: Pick<Resource, "type" | "owner" | "labels"> & Partial<Pick<Resource, "id">>;
+  resource: Pick<Resource, "type" | "owner" | "labels" | "person"> & Partial<Pick<Resource, "id">>;
   context: DecisionContext;
   /** A person's yes: by whom, and for how long it holds. */
   approval?: Yes;
@@ -119,6 +119,7 @@ function keyOf({ principal, action, resource, context, approval }: Question): st
     action,
     resource.type,
     resource.owner,
+    resource.person,
     sorted(resource.labels),
     sorted(context),
     approval && [approval.by, approval.scope],
@@ -205,7 +206,10 @@ function authorize(
       },
       {
         uid: what,
-        attrs: resource.owner === null ? {} : { owner: resource.owner },
+        attrs: {
+          ...(resource.owner !== null && { owner: resource.owner }),
+          ...(resource.person !== undefined && { person: resource.person }),
+        },
         parents: [],
         ...(tagged.has(resource.type) ? { tags: resource.labels } : {}),
       },
