@@ -263,7 +263,7 @@ describe.skipIf(missing)(`tampering${missing ? `: ${missing}` : ""}`, () => {
         isCopy: true,
       });
       await verification.walk(readBatches(copy));
-      const report = verification.report();
+      const report = await verification.report();
       // A copy may only be older.
       if (!/tail/.test(name)) return expectTold(report, touched + 1);
       const older = {
