@@ -1,5 +1,7 @@
 // Holds a log against its own hashes and against every signed checkpoint: its sources one after the other, then the files of
-// checkpoints. A contradiction is `tampered`; what is only not there any more is `incomplete`.
+// checkpoints. A contradiction is `tampered`; what is only not there any more is `incomplete`. It lets other work pass in
+// between: a long log is read for seconds, by a process that has decisions to answer.
+import { setImmediate } from "node:timers/promises";
 import { type ChainEnd, chainStart, followLine, parseLine } from "./line.ts";
 import { type NoteKey, parseNotes, verifyNote } from "./notes.ts";
 
@@ -8,6 +10,8 @@ const faultsMax = 100;
 const tornNoteMax = 400;
 /** A checkpoint is due every thousand records; so many without one are suspicious. */
 const uncheckedMax = 5000;
+const linesAtOnce = 500;
+const notesAtOnce = 50;
 
 interface Fault {
   seq: number | null;
@@ -38,7 +42,7 @@ export interface Verification {
   /** Notes a contradiction that the caller found. */
   tampered(seq: number | null, fault: string): void;
   /** Holds all of it against the checkpoints. */
-  report(): Report;
+  report(): Promise<Report>;
 }
 
 /** Begins to verify a log. A copy may end before the checkpoints do: it may only be older. */
@@ -67,11 +71,20 @@ export function startVerification(
     }
     return { seq: seq - 1, hash: String(record?.prev) };
   };
-  const checkPlace = ({ name, notes, rest }: (typeof places)[number]) => {
+  const signed = new Set<string>();
+  /** Both places hold the same notes, as a rule: each is verified once. */
+  const isSigned = async (note: string) => {
+    if (signed.has(note)) return true;
+    if (signed.size % notesAtOnce === 0) await setImmediate();
+    const verified = verifyNote(note, key) !== null;
+    if (verified) signed.add(note);
+    return verified;
+  };
+  const checkPlace = async ({ name, notes, rest }: (typeof places)[number]) => {
     if (rest > tornNoteMax) tampered(null, `${name} holds something that is not a checkpoint`);
     for (const { note, end: said } of notes) {
       const known = hashes.get(said.seq);
-      if (!verifyNote(note, key)) tampered(said.seq, `a checkpoint in ${name} is not signed by this log's key`);
+      if (!(await isSigned(note))) tampered(said.seq, `a checkpoint in ${name} is not signed by this log's key`);
       else if (said.seq > end.seq && isCopy) newer = Math.max(newer, said.seq);
       else if (said.seq > end.seq) {
         tampered(said.seq, `the log ends at ${end.seq}, a checkpoint in ${name} says it went on to ${said.seq}`);
@@ -99,6 +112,7 @@ export function startVerification(
     },
     async walk(batches) {
       let at: ChainEnd | null = null;
+      let walked = 0;
       for await (const lines of batches) {
         for (const line of lines) {
           at ??= startAt(line);
@@ -111,12 +125,17 @@ export function startVerification(
           at = next;
           if (watched.has(at.seq)) hashes.set(at.seq, at.hash);
         }
+        walked += lines.length;
+        if (walked > linesAtOnce) {
+          await setImmediate();
+          walked = 0;
+        }
       }
       if (at && at.seq >= end.seq) end = at;
       return at ?? end;
     },
-    report() {
-      for (const place of places) checkPlace(place);
+    async report() {
+      for (const place of places) await checkPlace(place);
       comparePlaces();
       if (newer > 0) {
         const cause = "it is older than the checkpoints, or its end was cut";

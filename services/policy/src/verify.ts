@@ -25,7 +25,7 @@ export async function verifyLog(options: VerifyOptions): Promise<Report & { segm
   await verification.walk(twin.rest(segments.at(-1)?.seal.last_seq ?? 0));
   const keyFault = await checkpoints.keyFault();
   if (keyFault) verification.tampered(null, keyFault);
-  return { ...verification.report(), segments: segments.length };
+  return { ...(await verification.report()), segments: segments.length };
 }
 
 async function walkSegment(

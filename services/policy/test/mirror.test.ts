@@ -80,7 +80,7 @@ describe.skipIf(missing)(`the mirror of the log${missing ? `: ${missing}` : ""}`
     const { key, places } = openCheckpoints(join(room.folder, "data/audit"), folderOf(room));
     const verification = startVerification([{ name: "copy", content: readFileSync(places[1], "utf8") }], key);
     for (const name of filesOf(room)) await verification.walk(readBatches(join(folderOf(room), name)));
-    expect(verification.report()).toMatchObject({ state: "intact", first_seq: 1, faults: [] });
+    expect(await verification.report()).toMatchObject({ state: "intact", first_seq: 1, faults: [] });
   });
 
   it("is rotated within its size, and filled from segments when it was away", async () => {

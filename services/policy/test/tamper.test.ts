@@ -221,10 +221,8 @@ describe.skipIf(missing)(`tampering${missing ? `: ${missing}` : ""}`, () => {
     expect(degraded.join()).toContain(lost);
     const { reply } = await request(gateway, verifyAudit, {}, { envelope });
     expect(reply.state).toBe("tampered");
-    expect(reply.faults[0]).toMatchObject({
-      seq: signed,
-      fault: expect.stringMatching(/says it went on|has another hash/),
-    });
+    const told = reply.faults.filter(({ seq }) => seq === signed).map(({ fault }) => fault);
+    expect(told.join()).toMatch(/says it went on|has another hash/);
   });
 
   describe.each(Object.entries(ways))("%s", (name, { change, at, fault, sealFault = fault, localCheckpoints }) => {
@@ -263,7 +261,7 @@ describe.skipIf(missing)(`tampering${missing ? `: ${missing}` : ""}`, () => {
         isCopy: true,
       });
       await verification.walk(readBatches(copy));
-      const report = verification.report();
+      const report = await verification.report();
       // A copy may only be older.
       if (!/tail/.test(name)) return expectTold(report, touched + 1);
       const older = {

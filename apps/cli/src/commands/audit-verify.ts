@@ -58,5 +58,5 @@ async function verifyCopy(folder: string, files: readonly string[]): Promise<Rep
   const name = path.join(folder, "audit-checkpoints");
   const verification = startVerification([{ name, content: await readFile(name, "utf8") }], key, { isCopy: true });
   for (const file of files) await verification.walk(readBatches(file));
-  return verification.report();
+  return await verification.report();
 }
