@@ -207,12 +207,12 @@ describe.skipIf(missing)(`authorisation${missing ? `: ${missing}` : ""}`, () => 
   });
 });
 
-/** What an answer says about policy: a conflict with the state is past it, as success is; anything else is told as it is. */
+/** What an answer says about policy: what the state or a file forbids is past it, as success is; the rest is told as it is. */
 function toOutcome({ status, body }: Answer): Cell["outcome"] | string {
   if (status < 400) return "allow";
   const problem = Problem.parse(JSON.parse(body));
   const slug = problem.type.split(":").at(-1);
-  if (slug === "conflict") return "allow";
+  if (slug === "conflict" || slug === "file-refused") return "allow";
   if (slug === "not-found") return "hidden";
   if (slug === "policy-denied") return problem.decision?.outcome === "ask" ? "ask" : "deny";
   return `${status} ${problem.detail}`;

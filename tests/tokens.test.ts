@@ -1,10 +1,10 @@
 // Capability tokens over the real socket: what their bearer may do, whom they count for, and that nobody keeps them.
 import { execFile } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { createId, Problem, type Token } from "@aether/contracts";
-import { requireBackend } from "@aether/testkit";
+import { requireBackend, waitFor } from "@aether/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Aether, startAether } from "./_aether.ts";
 import { type Answer, type Curl, createCurl } from "./_curl.ts";
@@ -64,6 +64,30 @@ describe.skipIf(missing)(`capability tokens${missing ? `: ${missing}` : ""}`, ()
     }
   });
 
+  it("count on the socket of the agent that they are bound to, and on no other", async () => {
+    const socketOf = (name: string) => join(aether.home, "agents", name, "aetherd.sock");
+    for (const name of ["aurora", "borealis"]) {
+      expect(slugOf(await adas.post("/v0/agents", { name }))).toBe("201");
+      await waitFor(`${name}'s socket`, () => existsSync(socketOf(name)));
+    }
+    // The same uid at the other end of every one of them: who it is, the socket says.
+    const [aurora, borealis] = [createCurl(socketOf("aurora")), createCurl(socketOf("borealis"))];
+    const capabilities = [{ actions: ["list_jobs", "read_job"] }];
+    const own = await create(aurora, { capabilities });
+    expect(own).toMatchObject({ owner: "agent:aurora", bind: { agent: "aurora" } });
+    const given = await create(adas, { capabilities, bind: { agent: "aurora" } });
+    const roots = await create(curl, { capabilities });
+    const said = async (as: Curl, { token }: { token: string }) => slugOf(await as.get("/v0/jobs", ...bearing(token)));
+    for (const token of [own, given]) {
+      expect(await said(aurora, token)).toBe("200");
+      expect(await said(borealis, token)).toBe("401 token-refused");
+      expect(await said(curl, token)).toBe("401 token-refused");
+    }
+    expect(await said(curl, roots)).toBe("200");
+    expect(await said(aurora, roots)).toBe("401 token-refused");
+    expect(slugOf(await aurora.run("-X", "DELETE", `http://aether/v0/tokens/${given.id}`))).toBe("404 not-found");
+  });
+
   it("narrow what memory and a job's inputs read on their bearer's behalf", async () => {
     const stored = await adas.run(
       "-X",
@@ -79,9 +103,13 @@ describe.skipIf(missing)(`capability tokens${missing ? `: ${missing}` : ""}`, ()
     expect(slugOf(await adas.post("/v0/memory/entries", kept, ...bearing(token)))).toBe("400 invalid-request");
     const spec = { command: ["true"], inputs: [{ artifact: id, path: "/inputs/a" }] };
     expect(slugOf(await adas.post("/v0/jobs", spec, ...bearing(token)))).toBe("400 invalid-request");
-    const wider = await create(adas, { capabilities: [{ actions: [...actions, "read_artifact"] }] });
+    await adas.post("/v0/agents", { name: "scout" });
+    const attached = { command: ["true"], attach: { agent: "scout" } };
+    expect(slugOf(await adas.post("/v0/jobs", attached, ...bearing(token)))).toBe("403 policy-denied");
+    const wider = await create(adas, { capabilities: [{ actions: [...actions, "read_artifact", "run_agent"] }] });
     expect(slugOf(await adas.post("/v0/memory/entries", kept, ...bearing(wider.token)))).toBe("201");
     expect(slugOf(await adas.post("/v0/jobs", spec, ...bearing(wider.token)))).toBe("201");
+    expect(slugOf(await adas.post("/v0/jobs", attached, ...bearing(wider.token)))).toBe("201");
   });
 
   it("end at once when they, or what they were made with, are revoked", async () => {

@@ -46,6 +46,8 @@ function renderApi(openApi: Schema): string {
     "- Who calls is read from the socket: the uid is the user, root and the daemon's own uid are operators.",
     "- `Idempotency-Key` (what makes something): the same key and body within 24 h give the first answer again, the same",
     "  key with another body is 409. `Aether-Intent-Id` ties a call to an intent; `traceparent` is taken over.",
+    "- `Authorization: Bearer …` carries a [capability token](../policy.md#capability-tokens): the call may do only what that names. Who may do",
+    "  what: [authorisation.md](authorisation.md).",
     "- Every answer carries `Aether-Request-Id`; a problem names it as `instance`.",
     `- Durations are \`"90s"\`, \`"10m"\`, \`"1h30m"\`; sizes \`"512MiB"\` or bytes. Bodies are at most ${limits.requestBodyBytes / 1024} KiB,`,
     `  headers ${limits.requestHeadersBytes / 1024} KiB. Unknown fields and parameters are refused.`,

@@ -10,22 +10,37 @@ import { Job, readLogs } from "./jobs.ts";
 import { LogFrame } from "./logs.ts";
 import { Citation, MemoryEntry, MemoryHit, NewEntry } from "./memory.ts";
 import { operations } from "./operations.ts";
-import { AuditRecord } from "./policy.ts";
+import { AuditRecord, PolicyEntry } from "./policy.ts";
 import { Decision, Problem, type ProblemSlug, problems } from "./problem.ts";
 import { querySchema } from "./query.ts";
 import { JobSpec } from "./spec.ts";
 import { Health, Metrics, ServiceHealth, systemRoutes, Version } from "./system.ts";
+import { Token } from "./tokens.ts";
 
 type Json = Record<string, unknown>;
 type Direction = "input" | "output";
 
 const named = {
   ...{ Approval, Artifact, Grant, Job, JobSpec, LogFrame, AuditRecord, MemoryEntry, MemoryHit, NewEntry, Citation },
-  ...{ CloudEvent, EventFrame, EventInput, Problem, Decision, Health, Metrics, ServiceHealth, Version },
+  ...{
+    CloudEvent,
+    EventFrame,
+    EventInput,
+    PolicyEntry,
+    Token,
+    Problem,
+    Decision,
+    Health,
+    Metrics,
+    ServiceHealth,
+    Version,
+  },
 };
 
 /** What any route may answer beside its own problems. */
-const always: readonly ProblemSlug[] = ["invalid-request", "origin-refused", "internal-error", "unavailable"];
+const always: readonly ProblemSlug[] = [
+  ...(["invalid-request", "token-refused", "origin-refused", "internal-error", "unavailable"] as const),
+];
 const withBody: readonly ProblemSlug[] = ["too-large", "unsupported-media-type"];
 
 const headers = {
@@ -79,7 +94,12 @@ export function createOpenApi(version: string): Json {
     },
     servers: [{ url: "http://aether", description: "Over the unix socket; the caller is who opened it" }],
     paths,
-    components: { schemas: components },
+    // Without one the caller may do what policies let him; with one, at most what it names of that.
+    security: [{}, { capability: [] }],
+    components: {
+      schemas: components,
+      securitySchemes: { capability: { type: "http", scheme: "bearer", bearerFormat: "JWT" } },
+    },
   };
 }
 

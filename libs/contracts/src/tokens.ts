@@ -12,9 +12,9 @@ export const Capability = z.strictObject({
   actions: z.array(z.enum(actions)).min(1).max(actions.length),
   id: z
     .string()
-    .regex(/^[a-z]{3}_[0-9a-z]{26}$/, 'must be a whole id such as "job_01k…"')
+    .regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$/, 'must be a whole id or name such as "job_01k…" or "aurora"')
     .optional()
-    .describe("Only about this one thing; then nothing can be listed"),
+    .describe("Only about this one thing, by its id or its name; then nothing can be listed"),
   owner: PrincipalName.optional().describe("Only about what belongs to this principal"),
 });
 export type Capability = z.infer<typeof Capability>;

@@ -150,6 +150,7 @@ async function ask(
       action,
       resource: { type: "AgentRecord", labels: {}, ...resource },
       context: {},
+      ...(call.token !== undefined && { token: call.token }),
       record: "before",
       request_id: createId("req"),
       intent_id: call.intentId,

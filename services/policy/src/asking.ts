@@ -79,6 +79,25 @@ export function createAsking(parts: {
     return null;
   }
 
+  function sameAct(request: Askable): StoredApproval[] {
+    return approvals.about(actKey(principalName(request.principal), request));
+  }
+
+  /** What a grant allows; a question that the grant answered is used with it. */
+  async function byGrant(request: DecideRequest): Promise<Outcome | null> {
+    const found = findGrant(request);
+    if (!found) return null;
+    const { grant, verdict } = found;
+    let approval: string | null = null;
+    if (isAskable(request)) {
+      const answered = sameAct(request).find((one) => one.grant_id === grant.id && serves(one, request));
+      if (answered) await consume(answered, request);
+      approval = answered?.id ?? null;
+    }
+    if (request.ask?.mode !== "ask") grants.used(grant, clock.now());
+    return allowed(verdict, grant.by, { approval, grant: grant.id });
+  }
+
   async function consume(approval: StoredApproval, request: Askable): Promise<void> {
     if (request.ask.mode === "ask") return;
     const used = use(approval, request, clock.now());
@@ -126,14 +145,10 @@ export function createAsking(parts: {
       const denied = (why: string): Outcome => ({
         ...{ outcome: "deny", reason: `${reason}: ${why}`, policies, approval: null, grant: null },
       });
-      const granted = findGrant(request);
-      if (granted) {
-        const { grant, verdict } = granted;
-        if (request.ask?.mode !== "ask") grants.used(grant, clock.now());
-        return allowed(verdict, grant.by, { approval: null, grant: grant.id });
-      }
+      const granted = await byGrant(request);
+      if (granted) return granted;
       if (!isAskable(request)) return denied("a person would have to say yes, and nobody is asked about this");
-      const same = approvals.about(actKey(principalName(request.principal), request));
+      const same = sameAct(request);
       const yes = findYes(same, request);
       if (yes) {
         await consume(yes.approval, request);

@@ -36,8 +36,8 @@ describe("a case", () => {
     ["maybe user:1 read_job", /allow, ask, deny/],
     ["allow user read_job", /'user' is no principal/],
     ["allow user:1 fly", /no action 'fly'/],
-    ["allow user:1 read_job user:2", /'user:2' stands where of, with, labels, by may stand/],
-    ["allow user:1 read_job of a:1 b:2", /one owner/],
+    ["allow user:1 read_job user:2", /'user:2' stands where of, for, with, labels, by may stand/],
+    ["allow user:1 read_job of a:1 b:2", /one each/],
     ["allow user:1 read_job with timeout", /'timeout' is not name=value/],
     ["allow", /'' is no principal/],
   ])("that is none is refused: %s", (text, message) => {

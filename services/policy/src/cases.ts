@@ -4,6 +4,7 @@
 //   allow  user:1000           submit_job               with timeout_ms=7d   by own-jobs
 //   deny   user:1000           read_job   of user:1001
 //   allow  operator user:0     read_job   of user:1001                       by operators-read
+//   allow  user:1000           read_job   of agent:aurora for user:1000      by agents-person
 //   allow  user:1000           read_job   of user:1001  labels share=all     # what follows a # is a remark
 import {
   actions,
@@ -31,7 +32,7 @@ export type CaseResult = { line: number; text: string; fault: string | null };
 
 const outcomes = ["allow", "ask", "deny"] as const;
 const roles = ["operator", "member", "agent"] as const;
-const clauses = ["of", "with", "labels", "by"] as const;
+const clauses = ["of", "for", "with", "labels", "by"] as const;
 
 /** Holds the cases of a file against the policies. */
 export function runCases(engine: Pick<Engine, "judge">, text: string): CaseResult[] {
@@ -70,11 +71,13 @@ export function parseCase(text: string): Omit<Case, "line" | "text"> {
   if (!action) throw new Error(`there is no action '${word}'`);
   const said = toClauses(more);
   const owner = said.of[0] ?? principalName(principal);
-  if (said.of.length > 1) throw new Error("'of' names one owner");
+  if (said.of.length > 1 || said.for.length > 1) throw new Error("'of' and 'for' name one each");
+  const [person] = said.for;
   const resource = {
     type: resourceTypeOf(action),
     owner: owner === "nobody" ? null : owner,
     labels: pairs(said.labels),
+    ...(person !== undefined && { person }),
   };
   return { question: { principal, action, resource, context: facts(said.with) }, expected, by: said.by };
 }
@@ -89,7 +92,7 @@ function toPrincipal(name: string, role: string | undefined): Principal {
 }
 
 function toClauses(words: readonly string[]): Record<(typeof clauses)[number], string[]> {
-  const said: Record<(typeof clauses)[number], string[]> = { of: [], with: [], labels: [], by: [] };
+  const said: Record<(typeof clauses)[number], string[]> = { of: [], for: [], with: [], labels: [], by: [] };
   let clause: (typeof clauses)[number] | undefined;
   for (const word of words) {
     const next = clauses.find((known) => known === word);

@@ -23,6 +23,8 @@ import type { Bearer, Tokens } from "./tokens.ts";
 type Ahead = NonNullable<DecideRequest["ahead"]>;
 
 export interface Decider {
+  /** Records what is denied though policies have nothing against it. */
+  refuse(request: DecideRequest, via: string, reason: string): Promise<void>;
   /** Decides and records; `via` is the bus caller that asks. */
   decide(request: DecideRequest, via: string): Promise<DecideReply>;
   /** What the answer would be, to the bearer of a token where there is one; nothing is recorded. */
@@ -95,8 +97,13 @@ export function createDecider(parts: {
     if (outcome === "ask" && isVisible(engine, request)) return asking.resolve(request, verdict);
     return { outcome: outcome === "ask" ? "deny" : outcome, reason, policies, approval: null, grant: null };
   };
+  const refuse: Decider["refuse"] = async (request, via, reason) => {
+    const decision = { outcome: "deny", reason, policy_version: engine.version } as const;
+    await tally.recordDenial({ request, via, decision: { ...decision, policies: [], approval: null, grant: null } });
+  };
   return {
     judge,
+    refuse,
     async decide(request, via) {
       if (!askable[via]?.has(request.action)) {
         throw new ProblemError("invalid-request", { detail: `${via} may not ask about ${request.action}` });
@@ -110,7 +117,8 @@ export function createDecider(parts: {
         throw new ProblemError("invalid-request", { detail: `${ahead.action} is not foreseen` });
       }
       const bearer = await tokens.verify(request.token, request.principal).catch(async (error: unknown) => {
-        await tally.recordDenial({ request, via, decision: refusalOf(error, engine.version) });
+        const why = error instanceof ProblemError ? error.message : "it could not be verified";
+        await refuse(request, via, `the capability token does not count: ${why}`);
         throw error;
       });
       const { policyVersion, ...verdict } = judge(request, bearer);
@@ -153,17 +161,6 @@ function narrow(engine: Judges, bearer: Bearer | null): Judges {
       if (verdict.outcome === "deny" || covered) return verdict;
       return { outcome: "deny", reason: `the token ${bearer.id} does not allow ${action} here`, policies: [] };
     },
-  };
-}
-
-function refusalOf(error: unknown, policyVersion: string): Parameters<Tally["recordDenial"]>[0]["decision"] {
-  const why = error instanceof ProblemError ? error.message : "it could not be verified";
-  return {
-    outcome: "deny",
-    reason: `the capability token does not count: ${why}`,
-    policies: [],
-    policy_version: policyVersion,
-    ...{ approval: null, grant: null },
   };
 }
 

@@ -22,7 +22,7 @@ export interface Question {
 }
 
 /** How far a yes reaches: this act, this intent, whatever is like it. */
-export const scopes = ["once", "session", "always"] as const;
+const scopes = ["once", "session", "always"] as const;
 export type Scope = (typeof scopes)[number];
 
 export interface Yes {

@@ -2,18 +2,11 @@
 import { handler, type ServeOptions } from "@aether/bus";
 import {
   checkPolicy,
-  createToken,
   decide,
-  getToken,
   healthOperation,
   listAudit,
   listPolicies,
-  listTokens,
   principalName,
-  principalOf,
-  requireDurationMs,
-  revokeToken,
-  type Token,
   verifyAudit,
 } from "@aether/contracts";
 import { approvalHandlers } from "./approval-handlers.ts";
@@ -22,6 +15,8 @@ import type { AuditView } from "./audit-view.ts";
 import { type Decider, resourceTypeOf } from "./decider.ts";
 import type { Desk } from "./desk.ts";
 import type { Engine } from "./engine.ts";
+import { type People, principalNamed } from "./people.ts";
+import { tokenHandlers } from "./token-handlers.ts";
 import type { Tokens } from "./tokens.ts";
 import type { verifyLog } from "./verify.ts";
 
@@ -30,6 +25,7 @@ export interface HandlerParts {
   engine: Pick<Engine, "policies" | "warnings" | "version">;
   /** Why newer policies do not answer. */
   reloadError(): string | null;
+  operators: People;
   decider: Decider;
   desk: Desk;
   tokens: Tokens;
@@ -47,7 +43,7 @@ export function policyHandlers(parts: HandlerParts): ServeOptions["handlers"] {
     handler(checkPolicy, {
       context: ({ as }) => (as === undefined ? {} : { as }),
       async handle({ action, resource, context, as, roles }, { principal: caller, token }) {
-        const principal = as === undefined ? caller : { ...principalOf(as), ...(roles && { roles }) };
+        const principal = as === undefined ? caller : principalNamed(as, parts.operators, roles);
         const { type = resourceTypeOf(action), id = "*", labels = {} } = resource ?? {};
         const owner = resource?.owner ?? principalName(principal);
         const question = { principal, action, resource: { type, id, owner, labels }, context };
@@ -65,38 +61,12 @@ export function policyHandlers(parts: HandlerParts): ServeOptions["handlers"] {
         return { policy_version: version, items, next_cursor, warnings: [...warnings], error: parts.reloadError() };
       },
     }),
-    ...tokenHandlers(tokens),
+    ...tokenHandlers(tokens, decider),
     handler(listAudit, { handle: (request) => parts.view().list(request, log.sequence) }),
     handler(verifyAudit, { handle: () => parts.verify() }),
     ...approvalHandlers(parts.desk, log),
     handler(healthOperation("policy"), {
       handle: async () => ({ version: parts.version, degraded: parts.degraded() }),
     }),
-  ];
-}
-
-function tokenHandlers(tokens: Tokens): ServeOptions["handlers"] {
-  const load = async ({ id }: { id: string }) => {
-    const token = tokens.get(id);
-    return token && { resource: { id, owner: token.owner, labels: {} }, value: token };
-  };
-  return [
-    handler(createToken, {
-      context: ({ ttl }) => ({ ttl_ms: requireDurationMs(ttl) }),
-      async handle(wanted, { principal, token, createdId }) {
-        const parent = await tokens.verify(token, principal);
-        return tokens.mint(wanted, { id: createdId ?? "", principal, parent });
-      },
-    }),
-    handler(listTokens, {
-      async handle({ limit, cursor }, { principal, decision }) {
-        const all = tokens.list(decision?.scope === "all" ? null : principalName(principal));
-        const rest = cursor === undefined ? all : all.filter(({ id }) => id < cursor);
-        const items = rest.slice(0, limit);
-        return { items, next_cursor: rest.length > limit ? (items.at(-1)?.id ?? null) : null };
-      },
-    }),
-    handler<typeof getToken, Token>(getToken, { load, handle: async (_, { loaded }) => loaded }),
-    handler<typeof revokeToken, Token>(revokeToken, { load, handle: (_, { loaded }) => tokens.revoke(loaded) }),
   ];
 }

@@ -90,6 +90,7 @@ export async function startPolicy(
       handlers: policyHandlers({
         version,
         engine,
+        operators,
         reloadError: () => reload.error,
         decider,
         desk,

@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { type CaseResult, runCases } from "./cases.ts";
 import { openEngine } from "./engine.ts";
-import { listFiles, readPolicyFiles, shippedPoliciesDir } from "./policy-files.ts";
+import { isShipped, listFiles, readPolicyFiles, shippedPoliciesDir } from "./policy-files.ts";
 
 export interface PolicyReport {
   /** How many policies there are; null where the set is not valid. */
@@ -10,7 +10,8 @@ export interface PolicyReport {
   /** Why the set is not valid, a line for each fault. */
   faults: string[];
   warnings: string[];
-  files: { path: string; cases: CaseResult[] }[];
+  /** `changed`: shipped cases, which say what holds without policies of one's own; with them another answer may be meant. */
+  files: { path: string; changed: boolean; cases: CaseResult[] }[];
 }
 
 /** Tries the shipped policies and those of a folder, with the cases of these files, or of all beside the policies. */
@@ -27,7 +28,11 @@ export async function testPolicies(ownDir: string | null, paths: readonly string
       policies: { shipped: engine.policies.length - own, own },
       faults: [],
       warnings: [...engine.warnings],
-      files: texts.map(({ path, text }) => ({ path, cases: runCases(engine, text) })),
+      files: texts.map(({ path, text }) => ({
+        path,
+        changed: own > 0 && isShipped(path),
+        cases: runCases(engine, text),
+      })),
     };
   } catch (error) {
     const faults = (error instanceof Error ? error.message : String(error)).split("\n");

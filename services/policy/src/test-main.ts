@@ -21,15 +21,19 @@ try {
 function describe({ policies, faults, warnings, files }: PolicyReport): { isGood: boolean; lines: string[] } {
   const count = `${faults.length} ${faults.length === 1 ? "fault" : "faults"}`;
   if (policies === null) return { isGood: false, lines: [...faults, `not valid: ${count}; no case was tried`] };
-  const wrong = files.flatMap(({ path, cases }) =>
-    cases.flatMap(({ line, text, fault }) => (fault === null ? [] : [`${path}:${line}: ${fault}\n    ${text}`])),
+  const faulty = files.flatMap(({ path, changed, cases }) =>
+    cases.flatMap(({ line, text, fault }) =>
+      fault === null ? [] : [{ changed, say: `${path}:${line}: ${fault}\n    ${text}` }],
+    ),
   );
+  const [changes, wrong] = [faulty.filter(({ changed }) => changed), faulty.filter(({ changed }) => !changed)];
   const tried = files.reduce((sum, { cases }) => sum + cases.length, 0);
   const told = `${policies.shipped} shipped and ${policies.own} own policies are valid`;
   const lines = [
-    ...wrong,
+    ...changes.map(({ say }) => `changed by your own: ${say}`),
+    ...wrong.map(({ say }) => say),
     ...warnings.map((warning) => `warning: ${warning}`),
-    `${told}; ${tried - wrong.length} of ${tried} cases are as they say`,
+    `${told}; ${tried - faulty.length} of ${tried} cases are as they say${changes.length > 0 ? `, ${changes.length} shipped ones are changed by your own` : ""}`,
   ];
   return { isGood: wrong.length === 0, lines };
 }

@@ -17,7 +17,6 @@ import {
 } from "@aether/contracts";
 import { errors, jwtVerify, SignJWT } from "jose";
 import { z } from "zod";
-import { beyond } from "./capabilities.ts";
 import type { Remembered } from "./remembered.ts";
 import { openSigningKey } from "./signing-key.ts";
 
@@ -42,7 +41,7 @@ export interface Bearer {
 }
 
 export interface Tokens {
-  /** Makes a token; `parent` is the one that its maker came with. Throws ProblemError. */
+  /** Makes a token; `parent` is the one that its maker came with, and allows as much. Throws ProblemError. */
   mint(wanted: Request<typeof createToken>, maker: Maker): Promise<Token & { token: string }>;
   /** What the token says, where it counts for this principal, null where there is none; throws `token-refused` otherwise. */
   verify(token: string | undefined, principal: Principal): Promise<Bearer | null>;
@@ -53,7 +52,7 @@ export interface Tokens {
   revoke(token: Token): Promise<Token>;
 }
 
-export interface Maker {
+interface Maker {
   /** The token's id to be. */
   id: string;
   principal: Principal;
@@ -133,11 +132,6 @@ function toRecord(wanted: Request<typeof createToken>, { id, principal, parent }
   const nowMs = Date.now();
   // Whole seconds, as in the token; the end of the one that it is made with is not passed.
   const endMs = Math.min(nowMs + requireDurationMs(wanted.ttl), parent?.expiresAtMs ?? Number.POSITIVE_INFINITY);
-  const wide = parent && beyond(wanted.capabilities, parent.capabilities);
-  if (wide) {
-    const detail = `the token of this call does not allow so much of ${wide}: a token made with it can only be narrower`;
-    throw new ProblemError("policy-denied", { detail });
-  }
   const chain = parent ? [...parent.chain, parent.id] : [];
   if (chain.length > limits.tokenChain) {
     throw invalid("capabilities", `come from a token that was handed on ${limits.tokenChain} times already`);

@@ -38,6 +38,8 @@ export interface Start {
   attempt?: number;
   /** What would run. */
   what?: string;
+  /** Of it, where it is known. */
+  digest?: string;
   mode?: "ask" | "consume";
   principal?: Principal;
   context?: DecisionContext;
@@ -59,7 +61,7 @@ export function toQuestion(start: Start): Partial<DecideRequest> {
     context: { ...(start.context ?? large), attempt },
     job_id: job,
     intent_id: start.intent ?? null,
-    digest: digestOf(what),
+    digest: start.digest ?? digestOf(what),
     ask: { mode, subject: job, attempt, preview: start.preview ?? previewOf(what.split(" ")) },
   };
 }

@@ -408,6 +408,13 @@ describe.skipIf(missing)(`approvals${missing ? `: ${missing}` : ""}`, () => {
         answered_by: "user:1000",
       });
       for (const id of [larger, elsewhere]) expect((await read(gateway, member, id)).state).toBe("pending");
+      const { subjects, digest } = await read(gateway, member, second);
+      const waited = { job: subjects[0]?.job_id ?? "", digest, context: { ...large, cpus_milli: 3000 } };
+      expect(await askStart(jobs, { ...waited, principal: bot, intent })).toMatchObject({
+        outcome: "allow",
+        approval_id: second,
+      });
+      expect(await read(gateway, member, second)).toMatchObject({ state: "used", uses: [{ subject: waited.job }] });
       expect((await askStart(jobs, { ...something(), principal: bot, intent })).outcome).toBe("allow");
       expect((await askStart(jobs, { ...something(), principal: bot })).outcome).toBe("ask");
       laterMs = limits.grantSessionMs + 1000;

@@ -2,7 +2,7 @@
 import { createHmac, createPublicKey, generateKeyPairSync } from "node:crypto";
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { type Bus, request } from "@aether/bus";
+import { type Bus, lastMessage, request } from "@aether/bus";
 import {
   type Capability,
   checkPolicy,
@@ -258,6 +258,8 @@ describe.skipIf(missing)(`capability tokens${missing ? `: ${missing}` : ""}`, ()
         );
       }
       expect(await mint({ capabilities }, member, child.token).catch(refusal)).toMatch(/^policy-denied: the token/);
+      const denied = (await storedRecords(room.nats)).filter(({ decision }) => decision?.reason.includes("so much of"));
+      expect(denied[0]).toMatchObject({ action: "create_token", actor: { id: "1000", via: "gateway" } });
     });
 
     it("end when one that they were made with is revoked, and not when a child is", async () => {
@@ -329,6 +331,9 @@ describe.skipIf(missing)(`capability tokens${missing ? `: ${missing}` : ""}`, ()
   it("count and stay revoked when policy has started again", async () => {
     const [kept, gone] = [await mint(), await mint()];
     await revoke(gone.id);
+    await using reader = await room.nats.connect("policy");
+    const stored = await lastMessage(reader, "KV_grants", `$KV.grants.token.${kept.id}`);
+    expect(Number.parseInt(stored?.header("Nats-TTL") ?? "", 10)).toBeLessThanOrEqual(limits.tokenMaxMs / 1000 + 61);
     await policy[Symbol.asyncDispose]();
     policy = await room.start();
     expect((await read(kept.token)).outcome).toBe("allow");

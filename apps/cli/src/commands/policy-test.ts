@@ -17,7 +17,7 @@ export const policyTest = defineCommand({
   operands: { min: 0, max: Number.POSITIVE_INFINITY, name: "FILE" },
   notes: [
     "Without FILE, every `*.test` beside the policies, the shipped ones among them. A case is a line:\n" +
-      "  allow|ask|deny [operator|member|agent|nobody] WHO ACTION [of OWNER] [with FACT=VALUE…] [labels K=V…] [by POLICY,…]",
+      "  allow|ask|deny [operator|member|agent|nobody] WHO ACTION [of OWNER] [for PERSON] [with FACT=VALUE…] [labels K=V…] [by POLICY,…]",
     "Exits 0 when the policies are valid and every case is as it says, 1 when not.",
   ],
   examples: ["aether policy test --policies ./new-policies && cp new-policies/* /var/lib/aether/policies/"],

@@ -28,7 +28,7 @@ export const tokenCreate = defineCommand({
   examples: [
     "aether token create -w job.token read_job,read_logs:job_01k…",
     "aether --token-file job.token logs job_01k…",
-    "aether token create --ttl 5m --bind agent:aurora submit_job,start_job,read_job,read_logs",
+    "aether token create --ttl 5m --bind agent:aurora submit_job,read_job,read_logs",
   ],
   async run({ values, operands, json, terminal: { out, err }, connect }) {
     const wanted = createToken.request.safeParse({
