@@ -21,6 +21,7 @@ import {
 import { attachAgent } from "./agent-handlers.ts";
 import type { Agents } from "./agents.ts";
 import type { Approvals } from "./approvals.ts";
+import { settlePlace } from "./holder-check.ts";
 import type { HolderBook } from "./holders.ts";
 import type { JobIndex } from "./index-view.ts";
 import { resolveInputs } from "./inputs.ts";
@@ -113,7 +114,7 @@ export function jobHandlers(parts: HandlerParts) {
       parts.onRefused(refusal.quota);
       throw new ProblemError("too-many-requests", { detail: `quota ${refusal.quota}: ${refusal.detail}` });
     }
-    const giveBack = () => parts.holders.repair(job.owner, job.id, null);
+    const giveBack = () => settlePlace(parts, job.id, job.owner);
     const checked = maySurelyStart
       ? job
       : await lookAhead(job).catch(async (error: unknown) => {

@@ -6,7 +6,7 @@
 //   allow  operator user:0     read_job   of user:1001                       by operators-read
 //   allow  user:1000           read_job   of agent:aurora for user:1000      by agents-person
 //   allow  user:1000           read_job   of user:1001  labels share=all     # what follows a # is a remark
-//   allow  user:1000           kill_job   of agent:scout for user:1000       # an agent's, that works for the user
+//   allow  agent:aurora@user:1000  use_secret  of user:1000                    # an agent that works for the user
 import {
   actions,
   type DecisionContext,
@@ -86,8 +86,10 @@ export function parseCase(text: string): Omit<Case, "line" | "text"> {
 function toPrincipal(name: string, role: string | undefined): Principal {
   const worker = /^worker:(\S+)$/.exec(name)?.[1];
   if (worker) return { type: "Worker", id: worker, roles: [] };
-  if (!PrincipalName.safeParse(name).success) throw new Error(`'${name}' is no principal such as user:1000`);
-  const principal = principalOf(name);
+  const [own = "", person] = name.split("@");
+  for (const one of person === undefined ? [own] : [own, person])
+    if (!PrincipalName.safeParse(one).success) throw new Error(`'${one}' is no principal such as user:1000`);
+  const principal = { ...principalOf(own), ...(person !== undefined && { owner: person }) };
   if (role === undefined) return principal;
   return { ...principal, roles: roles.filter((known) => known === role) };
 }

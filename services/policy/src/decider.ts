@@ -70,10 +70,11 @@ const reads: Partial<Record<ResourceType, Action>> = {
   Grant: "read_approval",
   Quota: "read_quota",
   Token: "read_token",
+  Secret: "use_secret",
 };
 /** Actions that make what they are about: there is nothing yet to be hidden. */
 const makers: ReadonlySet<Action> = new Set([
-  ...(["submit_job", "put_artifact", "memory_write", "add_agent", "create_token"] as const),
+  ...(["submit_job", "put_artifact", "memory_write", "add_agent", "create_token", "put_secret"] as const),
 ]);
 /** Actions that are asked about before they are due, by who only queues them. */
 const foreseen: ReadonlySet<Action> = new Set(["start_job"]);
