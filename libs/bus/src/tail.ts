@@ -25,6 +25,8 @@ export interface TailOptions {
   from: number;
   /** How many messages may be on their way at a time; fewer where they are large. */
   inFlight?: number | undefined;
+  /** Between two calls: what comes meanwhile shares the next one, and the process has its hands free. */
+  gatherMs?: number | undefined;
   /** Called in order, with as many messages as are at hand and about a mebibyte at most; the next call waits for it. */
   onMessages(messages: TailMessage[]): Promise<void> | void;
 }
@@ -72,7 +74,7 @@ async function follow(bus: Bus, options: TailOptions, ended: AbortSignal): Promi
       // Ended, or the server started again, while the consumer was made: the watch above has not seen it.
       if (ended.aborted || bus.reconnects !== reconnects) stop();
       try {
-        await handOver(messages, options, next, (sequence) => {
+        await handOver(messages, { ...options, from: next }, ended, (sequence) => {
           next = sequence + 1;
         });
       } finally {
@@ -92,8 +94,8 @@ async function follow(bus: Bus, options: TailOptions, ended: AbortSignal): Promi
 /** Gives what has arrived while the call before was busy to the next call, all at once. */
 async function handOver(
   messages: AsyncIterable<JsMsg> & { stop(): void },
-  options: TailOptions,
-  from: number,
+  { from, gatherMs, onMessages }: TailOptions,
+  ended: AbortSignal,
   onDone: (sequence: number) => void,
 ): Promise<void> {
   const arrived: TailMessage[] = [];
@@ -102,9 +104,10 @@ async function handOver(
   const drain = async () => {
     while (arrived.length > 0) {
       const batch = arrived.splice(0, batchOf(arrived));
-      await options.onMessages(batch);
+      await onMessages(batch);
       onDone(batch.at(-1)?.sequence ?? 0);
-      if (arrived.length > 0) await setImmediate(); // others of this process have their turn
+      if (gatherMs !== undefined && !ended.aborted) await pause(gatherMs, ended);
+      else if (arrived.length > 0) await setImmediate(); // others of this process have their turn
     }
   };
   const start = () => {

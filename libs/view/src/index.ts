@@ -18,6 +18,8 @@ export interface ViewOptions {
   layout: string;
   /** How many messages may be on their way at a time; fewer where they are large. */
   inFlight?: number;
+  /** Between two transactions; a reader waits that much longer for the newest. */
+  gatherMs?: number;
   /** What is forgotten is overwritten in the file. */
   erases?: boolean;
   /** Puts one message into the tables; runs inside a transaction. */
@@ -46,6 +48,7 @@ export async function openView(options: ViewOptions): Promise<View> {
     subject: options.subject,
     from: from + 1,
     inFlight: options.inFlight,
+    gatherMs: options.gatherMs,
     onMessages(messages) {
       database.exec("BEGIN");
       try {

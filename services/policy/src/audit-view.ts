@@ -17,6 +17,8 @@ import { z } from "zod";
 import { auditStream, auditSubject } from "./audit-stream.ts";
 import { listSegments } from "./segments.ts";
 
+/** Decisions are waited for, lists hardly ever: a transaction for each record would cost more than the decision. */
+const gatherMs = 50;
 const layout = `
   CREATE TABLE record (
     seq INTEGER PRIMARY KEY, id TEXT, actor TEXT, action TEXT, job_id TEXT, intent_id TEXT, decision TEXT, kind TEXT,
@@ -65,6 +67,7 @@ export async function openAuditView(options: { bus: Bus; file: string; segmentsD
     stream: auditStream,
     subject: auditSubject,
     layout,
+    gatherMs,
     apply(database, message) {
       if (insert?.database !== database) insert = { database, lines: prepareInsert(database) };
       if (message.data) insert.lines(new TextDecoder().decode(message.data).split("\n"), message.sequence);

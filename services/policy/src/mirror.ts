@@ -10,6 +10,8 @@ import { type MirrorFiles, openMirrorFiles } from "./mirror-files.ts";
 import { listSegments, type Segment } from "./segments.ts";
 
 const retryMs = 1000;
+/** Between two writes: many records share one. */
+const gatherMs = 100;
 /** How long the end waits for what is stored and not mirrored yet; the next start takes the rest. */
 const lastMs = 1000;
 
@@ -51,7 +53,7 @@ export function startMirror(options: MirrorOptions): Mirror {
     const opened = await persist(() => catchUp(options, ended.signal));
     if (!opened) return;
     state.tail = startTail(options.bus, {
-      ...{ stream: auditStream, subject: auditSubject, from: opened.from },
+      ...{ stream: auditStream, subject: auditSubject, from: opened.from, gatherMs },
       async onMessages(messages) {
         const texts = messages.flatMap(({ data }) => (data ? [new TextDecoder().decode(data)] : []));
         await persist(() => opened.files.write(texts.flatMap((text) => text.split("\n"))));
