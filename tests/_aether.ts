@@ -98,7 +98,8 @@ export async function startAether(options: AetherOptions = {}): Promise<Aether> 
   for (const name of Object.keys(specs) as ProgramName[]) {
     const { main, env } = specs[name];
     programs[name] = createProgram({
-      command: [...(options.prefix?.[name] ?? []), process.execPath, join(root, main)],
+      // With the young heap that aetherd gives them.
+      command: [...(options.prefix?.[name] ?? []), process.execPath, "--max-semi-space-size=8", join(root, main)],
       env: {
         PATH: process.env.PATH ?? "",
         ...compileCache(),
