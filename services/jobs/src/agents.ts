@@ -3,7 +3,7 @@
 //
 // A record is never deleted: a name stays its first owner's, or what an agent left (jobs, artifacts, memory, its folder) would be
 // had by whoever takes the name next.
-import { type Bus, type Entry, openBucket, RevisionConflict, startTail, streamState } from "@aether/bus";
+import { type Bus, type Entry, openBucket, openMirror, RevisionConflict } from "@aether/bus";
 import {
   type Agent,
   AgentLimits,
@@ -44,29 +44,8 @@ const triesMax = 20;
 /** Opens the register; `onChange` is told when it has seen a change. */
 export async function openAgents(bus: Bus, clock: { now(): Date }, onChange: () => void): Promise<Agents> {
   const bucket = openBucket(bus, "agents", StoredAgent);
-  const seen = new Map<string, Entry<StoredAgent>>();
-  let sequence = 0;
-  const caughtUp = Promise.withResolvers<void>();
-  const { lastSequence } = await streamState(bus, "KV_agents");
-  if (lastSequence === 0) caughtUp.resolve();
-  const tail = startTail(bus, {
-    stream: "KV_agents",
-    subject: "$KV.agents.>",
-    from: 1,
-    onMessages(messages) {
-      for (const { data, sequence: revision } of messages) {
-        if (!data) continue;
-        const value = StoredAgent.parse(JSON.parse(new TextDecoder().decode(data)));
-        seen.set(value.name, { value, revision });
-        sequence = revision;
-      }
-      if (sequence >= lastSequence) caughtUp.resolve();
-      onChange();
-    },
-  });
-  const timer = setTimeout(() => caughtUp.resolve(), 2_000);
-  await caughtUp.promise;
-  clearTimeout(timer);
+  const mirror = await openMirror(bus, "agents", StoredAgent, onChange);
+  const seen = () => [...mirror.entries()].map(([, entry]) => entry);
 
   async function write(value: StoredAgent, known: Entry<StoredAgent> | null): Promise<Entry<StoredAgent>> {
     const revision = known
@@ -109,7 +88,7 @@ export async function openAgents(bus: Bus, clock: { now(): Date }, onChange: () 
         if (known && isAsWanted(known.value, wanted)) return null;
         if (known && (known.value.owner !== wanted.owner || known.value.removed_at === null))
           throw new ProblemError("conflict", { detail: `the name ${wanted.name} is taken` });
-        if (!known) requireRoom([...seen.values()], wanted.owner);
+        if (!known) requireRoom(seen(), wanted.owner);
         return { ...wanted, created_at: clock.now().toISOString(), removed_at: null };
       }),
     remove: ({ value: { name } }) =>
@@ -117,16 +96,17 @@ export async function openAgents(bus: Bus, clock: { now(): Date }, onChange: () 
         known && known.value.removed_at === null ? { ...known.value, removed_at: clock.now().toISOString() } : null,
       ),
     list: (owner, after, limit) =>
-      [...seen.values()]
+      seen()
         .filter(({ value }) => value.removed_at === null && (owner === null || value.owner === owner))
         .filter(({ value }) => after === null || value.name > after)
         .sort((a, b) => (a.value.name < b.value.name ? -1 : 1))
         .slice(0, limit),
-    personOf: (owner) => (owner.startsWith("agent:") ? seen.get(owner.slice("agent:".length))?.value.owner : undefined),
+    personOf: (owner) =>
+      owner.startsWith("agent:") ? mirror.get(owner.slice("agent:".length))?.value.owner : undefined,
     get version() {
-      return sequence + 1;
+      return mirror.sequence + 1;
     },
-    [Symbol.asyncDispose]: () => tail[Symbol.asyncDispose](),
+    [Symbol.asyncDispose]: () => mirror[Symbol.asyncDispose](),
   };
 }
 
