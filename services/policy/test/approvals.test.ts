@@ -101,7 +101,8 @@ describe.skipIf(missing)(`approvals${missing ? `: ${missing}` : ""}`, () => {
     expect(allowed).toMatchObject({ outcome: "allow", approval_id: id });
     expect(allowed.reason).toMatch(/user:1000 said yes$/);
     expect(await read(gateway, agent, id)).toMatchObject({ state: "used", uses: [{ subject: begun.job, attempt: 1 }] });
-    const records = await recordsOf(id);
+    // The equal question is counted; that count becomes a record whenever its second is over.
+    const records = (await recordsOf(id)).filter(({ kind }) => kind !== "denials");
     expect(records.map(({ kind, action, decision, note }) => [kind, action, decision?.outcome, note])).toEqual([
       ["decision", "start_job", "ask", null],
       ["decision", "answer_approval", "allow", null],
